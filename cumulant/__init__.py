@@ -1,0 +1,27 @@
+"""Reinforcement learning, from a Q-table to an aligned language model.
+
+The public names below load on first use, so ``import cumulant`` is instant and pulls in no torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from cumulant.api import TrainResult, compare, evaluate, load, report, resume, train
+
+__all__ = ["TrainResult", "__version__", "compare", "evaluate", "load", "report", "resume", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        from cumulant import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'cumulant' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,185 @@
+"""Proximal policy optimisation: the clipped policy gradient.
+
+Collect a rollout with the current policy, estimate advantages (GAE), then take several epochs of minibatch steps on the
+clipped surrogate, which stops paying once the new policy has moved far enough from the one that acted.
+Axes: T time, B parallel environments.
+
+Source: Schulman et al. 2017, "Proximal Policy Optimization Algorithms". The details (orthogonal initialisation, advantage
+whitening per minibatch, separate networks, global gradient clipping) are those that Andrychowicz et al. 2021 and
+Huang et al. 2022 found to matter. Differs from source: time limits bootstrap from the final observation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+import torch
+import tyro
+
+from cumulant.data.batch import minibatches
+from cumulant.engine.collect import collect
+from cumulant.engine.evaluate import Keeper, episode_metrics
+from cumulant.engine.policy import Policy
+from cumulant.engine.vector import make_vector
+from cumulant.maths.kl import kl_estimate
+from cumulant.maths.policy import clip_fraction, clipped_policy_loss
+from cumulant.maths.returns import gae
+from cumulant.maths.schedules import linear
+from cumulant.maths.value import clipped_value_loss, value_loss
+from cumulant.nn.actor_critic import ActorCritic
+from cumulant.nn.flat import Flat
+from cumulant.nn.normalisation import RewardScale
+from cumulant.run.config import require
+from cumulant.run.run import Run
+
+CATEGORY = "actor-critic"
+USE = "the first thing to try: discrete or continuous actions, any simulator that is fast enough"
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of PPO."""
+
+    env: Annotated[str, tyro.conf.Suppress] = "CartPole-v1"
+    """Environment: short name, Gymnasium id, or module:Class."""
+    env_options: Annotated[Mapping[str, Any], tyro.conf.Suppress] = field(default_factory=dict)
+    """Options of the environment."""
+    total_steps: int = 100_000
+    """Environment steps to train for."""
+    num_envs: int = 8
+    """Environments that run in lock-step (B)."""
+    horizon: int = 128
+    """Steps of each environment per iteration (T)."""
+    epochs: int = 4
+    """Passes over each rollout."""
+    minibatches: int = 4
+    """Parts that each pass is cut into."""
+    learning_rate: float = 1e-3
+    """Step size of Adam at the start."""
+    learning_rate_end: float = 0.0
+    """Step size at the end; linear in between."""
+    gamma: float = 0.99
+    """Discount per step."""
+    lam: float = 0.95
+    """Trace decay of the advantage estimate (GAE)."""
+    clip: float = 0.2
+    """How far the probability ratio may move before the surrogate stops paying."""
+    value_clip: float | None = None
+    """How far a value may move per iteration; none for no limit."""
+    value_coef: float = 0.5
+    """Weight of the value loss."""
+    entropy_coef: float = 0.0
+    """Weight of the entropy bonus at the start; falls linearly to nothing."""
+    max_grad_norm: float = 0.5
+    """Gradients are scaled down to this norm."""
+    normalize_obs: bool = False
+    """Normalise observations by running statistics, saved with the policy."""
+    normalize_reward: bool = False
+    """Scale rewards by the running spread of the return."""
+    hidden: tuple[int, ...] = (64, 64)
+    """Hidden layers of policy and value network."""
+    activation: Literal["tanh", "relu", "silu"] = "tanh"
+    """Activation after each hidden layer."""
+    eval_every_steps: int = 0
+    """Steps between evaluations that keep the best policy; 0 for twenty in a run."""
+    eval_episodes: int = 100
+    """Episodes of each of them."""
+    device: str = "cpu"
+    """Where the networks live: cpu, cuda or mps."""
+
+    def __post_init__(self) -> None:
+        for name in ("total_steps", "num_envs", "horizon", "epochs", "minibatches", "eval_episodes"):
+            require(self, name, getattr(self, name) >= 1, "at least 1")
+        for name in ("gamma", "lam"):
+            require(self, name, 0.0 <= getattr(self, name) <= 1.0, "in [0, 1]")
+        require(self, "learning_rate", self.learning_rate > 0.0, "above 0")
+        require(self, "clip", self.clip > 0.0, "above 0")
+        require(self, "max_grad_norm", self.max_grad_norm > 0.0, "above 0")
+        require(self, "minibatches", self.minibatches <= self.num_envs * self.horizon, "at most num_envs * horizon")
+
+
+def train(config: Config, run: Run) -> Policy:
+    """Train a policy.
+
+    Args:
+        config: Options.
+        run: Where it is logged and saved.
+
+    Returns:
+        The policy with the best periodic evaluation.
+    """
+    envs = make_vector(config.env, config.num_envs, run.seed_for("envs"), config.env_options)
+    net = ActorCritic(
+        envs.observation_space,
+        envs.action_space,
+        config.hidden,
+        config.activation,
+        config.normalize_obs,
+        run.rng("init"),
+    ).to(config.device)
+    flat = Flat(net)
+    optimizer = torch.optim.Adam([flat.parameter], lr=config.learning_rate, eps=1e-5, fused=True)
+    reward_scale = RewardScale(config.num_envs, config.gamma).to(config.device)
+    policy = Policy(net)
+    keeper = Keeper(policy, run, config.env, config.env_options, config.eval_episodes)
+    run.track(net=net, optimizer=optimizer, reward_scale=reward_scale, envs=envs, keeper=keeper)
+    act_rng, shuffle_rng = run.rng("act"), run.rng("shuffle")
+
+    batch_size = config.num_envs * config.horizon
+    total = -(-config.total_steps // batch_size)
+    eval_every = max(1, config.eval_every_steps // batch_size if config.eval_every_steps else total // 20)
+
+    for iteration in run.iterations(total):
+        fraction = iteration / total
+        optimizer.param_groups[0]["lr"] = linear(config.learning_rate, config.learning_rate_end, fraction)
+        entropy_coef = linear(config.entropy_coef, 0.0, fraction)
+        if net.norm is not None and iteration == 0:  # even the first policy must not read raw units
+            net.norm.update(collect(envs, net, config.horizon, act_rng).features)
+
+        rollout = collect(envs, net, config.horizon, act_rng)  # [T, B]
+        reward = reward_scale(rollout.reward, rollout.ended) if config.normalize_reward else rollout.reward
+        advantage = gae(
+            reward, rollout.value, rollout.next_value, rollout.terminated, rollout.ended, config.gamma, config.lam
+        )
+        target = advantage + rollout.value
+        obs, action, logp_old, value_old, advantage, target = (
+            x.flatten(0, 1) for x in (rollout.obs, rollout.action, rollout.logp, rollout.value, advantage, target)
+        )
+
+        for _ in range(config.epochs):
+            for index in minibatches(batch_size, config.minibatches, shuffle_rng, obs.device):
+                logp, entropy = net.logp_entropy(obs[index], action[index])
+                value = net.value(obs[index])
+                whitened = advantage[index]
+                whitened = (whitened - whitened.mean()) / (whitened.std() + 1e-8)
+                policy_loss = clipped_policy_loss(logp, logp_old[index], whitened, config.clip).mean()
+                if config.value_clip is None:
+                    critic_loss = value_loss(value, target[index]).mean()
+                else:
+                    critic_loss = clipped_value_loss(value, value_old[index], target[index], config.value_clip).mean()
+                loss = policy_loss + config.value_coef * critic_loss - entropy_coef * entropy.mean()
+                flat.zero_grad()
+                loss.backward()
+                grad_norm = flat.clip_grad_norm(config.max_grad_norm)
+                optimizer.step()
+
+        if net.norm is not None:
+            net.norm.update(rollout.features)
+        run.log(
+            steps=(iteration + 1) * batch_size,
+            **episode_metrics(envs),
+            **{
+                "loss/policy": policy_loss.item(),
+                "loss/value": critic_loss.item(),
+                "loss/grad_norm": grad_norm.item(),
+                "policy/entropy": entropy.mean().item(),
+                "policy/kl": kl_estimate(logp_old[index], logp, "k3").mean().item(),
+                "policy/clip_fraction": clip_fraction(logp, logp_old[index], config.clip).mean().item(),
+            },
+        )
+        if (iteration + 1) % eval_every == 0 or iteration + 1 == total:
+            keeper.update()
+
+    return keeper.finish()

@@ -1,0 +1,108 @@
+"""What there is to choose from: algorithms and protocols, found by file name and read from the source text.
+
+Nothing is imported to make a list, so that it is instant.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from cumulant.envs.lookup import literal
+from cumulant.errors import UsageError, did_you_mean
+
+_PACKAGE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What the source text says of an algorithm or a protocol.
+
+    Args:
+        name: What the command line calls it.
+        summary: First line of its docstring.
+        category: Family of an algorithm, kind of a protocol.
+        use: When to choose it.
+    """
+
+    name: str
+    summary: str
+    category: str = ""
+    use: str = ""
+
+
+@functools.cache
+def algorithms() -> Mapping[str, Listed]:
+    """Return every algorithm by name."""
+    found = {}
+    for path in sorted((_PACKAGE / "algos").glob("[!_]*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        summary = (ast.get_docstring(tree) or "").partition("\n")[0]
+        found[path.stem] = Listed(
+            path.stem, summary, literal(tree.body, "CATEGORY") or "", literal(tree.body, "USE") or ""
+        )
+    return found
+
+
+@functools.cache
+def protocols() -> Mapping[str, Listed]:
+    """Return every clinical protocol by name."""
+    tree = ast.parse((_PACKAGE / "envs" / "warfarin" / "protocols.py").read_text(encoding="utf-8"))
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    return {
+        name: Listed(
+            name,
+            (ast.get_docstring(classes[class_name]) or "").partition("\n")[0],
+            literal(classes[class_name].body, "kind") or "protocol",
+        )
+        for name, class_name in literal(tree.body, "PROTOCOLS").items()
+    }
+
+
+def source_of(algo: str) -> Path:
+    """Return the file of an algorithm of ours.
+
+    Raises:
+        UsageError: If there is none of that name (message names the closest).
+    """
+    if algo not in algorithms():
+        raise UsageError(f"no algorithm '{algo}': {did_you_mean(algo, algorithms())}")
+    return _PACKAGE / "algos" / f"{algo}.py"
+
+
+def is_foreign(name: str) -> bool:
+    """Return whether a name is a path of the user's own code rather than a name of ours or of Gymnasium."""
+    return ":" in name or name.endswith(".py") or ("." in name and "/" not in name and "-v" not in name)
+
+
+def load_algorithm(algo: str) -> Any:
+    """Import an algorithm: a name of ours, a file (``my/ppo.py``), or a dotted module (``mylab.algos.foo``).
+
+    Raises:
+        UsageError: If there is none, or if it has no ``Config`` and ``train``.
+    """
+    module: ModuleType
+    if algo.endswith(".py"):
+        from cumulant.engine.vector import load_file
+
+        module = load_file(Path(algo))
+    elif algo not in algorithms() and is_foreign(algo):
+        try:
+            module = importlib.import_module(algo)
+        except ModuleNotFoundError as problem:
+            raise UsageError(f"algorithm '{algo}' cannot be imported: {problem}") from problem
+    else:
+        source_of(algo)
+        module = importlib.import_module(f"cumulant.algos.{algo}")
+    for name in ("Config", "train"):
+        if not hasattr(module, name):
+            raise UsageError(
+                f"algorithm '{algo}' has no '{name}': an algorithm file needs Config and train(config, run)"
+            )
+    return module

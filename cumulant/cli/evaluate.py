@@ -1,0 +1,33 @@
+"""cumulant evaluate RUN."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from cumulant import api
+from cumulant.cli.parsing import Parser, add_json, add_trust
+from cumulant.cli.show import show_evaluation
+from cumulant.cli.train import parse_option
+
+
+def run(words: list[str]) -> int:
+    """Run the verb."""
+    parser = Parser("evaluate", "Evaluate a run's policy greedily on held-out episodes.")
+    parser.add_argument("run", type=Path, help="directory of a run, group or policy")
+    parser.add_argument("--env", help="another environment than the one it was trained on")
+    parser.add_argument(
+        "--env-option", action="append", metavar="KEY=VALUE", help="instead of the options of the training"
+    )
+    parser.add_argument("--episodes", type=int, help="how many (default: 5000 simulated patients, 100 elsewhere)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the evaluation (default 0)")
+    add_json(parser)
+    add_trust(parser)
+    known = parser.parse_args(words)
+    options = None if known.env_option is None else dict(parse_option(option) for option in known.env_option)
+    evaluation = api.evaluate(known.run, known.env, known.episodes, known.seed, env_options=options, trust=known.trust)
+    if known.json:
+        print(json.dumps(evaluation))
+    else:
+        show_evaluation(evaluation)
+    return 0

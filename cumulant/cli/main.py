@@ -1,0 +1,79 @@
+"""``cumulant VERB ...``: find the verb, run it, and turn every error of the user's into one clear line."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+import warnings
+from collections.abc import Sequence
+
+from cumulant import __version__
+from cumulant.errors import CumulantError, Interrupted, UsageError, did_you_mean
+
+VERBS = {
+    "train": "train an algorithm on an environment, evaluate it, write a report",
+    "resume": "continue a run where its last checkpoint left it",
+    "evaluate": "evaluate a run's policy on held-out episodes",
+    "report": "write a run's report.html again and show it here",
+    "compare": "put several runs side by side",
+    "list": "list algorithms, environments and protocols",
+    "copy": "write an editable copy of an algorithm",
+}
+HELP = "\n".join(
+    [
+        "usage: cumulant VERB ...        (cumulant VERB --help says more)",
+        "",
+        "Reinforcement learning, from a Q-table to an aligned language model.",
+        "",
+        *(f"  {verb:<10}{what}" for verb, what in VERBS.items()),
+        "",
+        "  cumulant train ppo warfarin               the dosing assistant, compared with what clinics do",
+        "  cumulant train ppo CartPole-v1 --seeds 5  five seeds, in parallel",
+        "",
+        "Clinical environments are for research and education only: simulated patients, not a medical device.",
+    ]
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line and return its exit code.
+
+    Args:
+        argv: Words after ``cumulant``; by default those of this process.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(HELP)
+        return 0
+    if words[0] in ("-V", "--version"):
+        print(f"cumulant {__version__}")
+        return 0
+    warnings.showwarning = _show_warning
+    try:
+        if words[0] not in VERBS:
+            raise UsageError(f"no verb '{words[0]}': {did_you_mean(words[0], VERBS)}")
+        verb = importlib.import_module(f"cumulant.cli.{words[0]}")
+        return int(verb.run(words[1:]) or 0)
+    except CumulantError as problem:
+        return _fail(str(problem), problem.exit_code, "--json" in words)
+    except KeyboardInterrupt:
+        return _fail("stopped", Interrupted.exit_code, "--json" in words)
+    except BrokenPipeError:  # the reader of our output is gone, as in `cumulant list | head`
+        sys.stderr.close()
+        return 0
+
+
+def _fail(message: str, code: int, as_json: bool) -> int:
+    print(f"cumulant: {message}", file=sys.stderr)
+    if as_json:
+        print(json.dumps({"error": message, "exit_code": code}))
+    return code
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+    print(f"cumulant: note: {message}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,104 @@
+"""What the verbs print: live progress on stderr, results on stdout, through cumulant.report."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from cumulant import api
+
+Progress = Callable[[int, dict[str, float]], None]
+
+
+@contextmanager
+def training_progress(known: argparse.Namespace, config: Any) -> Iterator[Progress]:
+    """Show a training live, and say beforehand which preset it uses."""
+    if not known.quiet:
+        console = Console(stderr=True)
+        preset = api.preset_for(known.algo, known.target)
+        if preset is not None:
+            console.print(
+                f"[dim]preset for {escape(known.algo)} on {escape(known.target)}: {escape(preset.seen)}[/dim]"
+            )
+    with _live(f"{known.algo} on {known.target}", config.total_steps, known.quiet) as progress:
+        yield progress
+
+
+@contextmanager
+def resume_progress(known: argparse.Namespace) -> Iterator[Progress]:
+    """Show a resumed training live."""
+    spec = api.read_spec(known.run)
+    total = int(spec["config"].get("total_steps", 0))
+    with _live(f"{spec['algo']} on {spec['env']}, resumed", total, known.quiet) as progress:
+        yield progress
+
+
+@contextmanager
+def _live(title: str, total_steps: int, silent: bool) -> Iterator[Progress]:
+    from cumulant.report.progress import LiveProgress
+
+    with LiveProgress(title, silent=silent) as live:
+        yield lambda seed, row: live.update(seed, {**row, "total_steps": total_steps})
+
+
+def show_result(result: api.TrainResult, as_json: bool) -> None:
+    """Print what a training left behind."""
+    if as_json:
+        print(json.dumps(result.summary()))
+        return
+    show_run(result.run, result.run / "report.html")
+
+
+def show_run(run: Path, report: Path) -> None:
+    """Print a run or group: header, curve, evaluation, and where its report is."""
+    from cumulant.report import terminal
+    from cumulant.report.load import load
+
+    console = Console()
+    group = load(run)
+    terminal.show_run(group, console)
+    if group.evaluation is not None and group.evaluation.comparisons:
+        terminal.show_evaluation(group.evaluation, console)
+    console.print(f"\nreport: [bold]{escape(str(report))}[/bold]")
+
+
+def show_evaluation(evaluation: Mapping[str, Any]) -> None:
+    """Print an evaluation's tables."""
+    from cumulant.report import terminal
+
+    terminal.show_evaluation(evaluation, Console())
+
+
+def show_comparison(comparison: Mapping[str, Any]) -> None:
+    """Print runs side by side."""
+    from cumulant.report import terminal
+
+    terminal.show_compare(comparison, Console())
+
+
+def show_listing(listing: Mapping[str, Mapping[str, Mapping[str, str]]]) -> None:
+    """Print algorithms, environments and protocols as tables."""
+    console = Console()
+    columns = {
+        "algos": ("Algorithms", ("category", "summary", "use")),
+        "envs": ("Environments (any Gymnasium id or module:EnvClass works too)", ("gym_id", "summary")),
+        "protocols": ("Clinical protocols (our re-codings; research and education only)", ("kind", "summary")),
+    }
+    for what, entries in listing.items():
+        title, fields = columns[what]
+        table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), title_style="bold")
+        table.add_column("name", style="bold")
+        for field in fields:
+            table.add_column(field.replace("_", " "))
+        for name, entry in entries.items():
+            table.add_row(escape(name), *(escape(entry[field]) for field in fields))
+        console.print(table)
+        console.print()

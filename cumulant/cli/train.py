@@ -1,0 +1,134 @@
+"""cumulant train ALGO TARGET [--field value ...]."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from cumulant import api, catalogue
+from cumulant.cli.parsing import Parser, add_json
+from cumulant.cli.show import show_result, training_progress
+from cumulant.envs import lookup
+from cumulant.errors import ConfigError, UsageError
+
+
+def run(words: list[str]) -> int:
+    """Run the verb."""
+    parser = Parser("train", "Train an algorithm on an environment, evaluate it, write a report.", add_help=False)
+    parser.add_argument("algo", nargs="?", help="algorithm: a name, my/ppo.py, or mylab.algos.foo")
+    parser.add_argument("target", nargs="?", help="environment: a name, a Gymnasium id, or package.module:EnvClass")
+    parser.add_argument("--out", type=Path, help="directory of the run (default: the next free one under runs/)")
+    parser.add_argument("--seed", type=int, default=0, help="first seed (default 0)")
+    parser.add_argument("--seeds", type=int, default=1, help="number of seeds, trained in parallel (default 1)")
+    parser.add_argument("--threads", type=int, default=1, help="torch threads per process (default 1)")
+    parser.add_argument("--checkpoint-seconds", type=float, default=20.0, help="time between checkpoints (default 20)")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="where networks live")
+    parser.add_argument(
+        "--env-option", action="append", default=[], metavar="KEY=VALUE", help="keyword of a Gymnasium environment"
+    )
+    parser.add_argument("--quiet", action="store_true", help="no live progress")
+    add_json(parser)
+    parser.add_argument("-h", "--help", action="store_true", help="this help; after ALGO TARGET, all their fields too")
+    known, rest = parser.parse_known_args(words)
+    if known.help and (known.algo is None or known.target is None):
+        parser.print_help()
+        print("\n`cumulant train ALGO TARGET --help` lists the fields of that algorithm and environment.")
+        return 0
+    if known.algo is None or known.target is None:
+        parser.error("name an algorithm and an environment, as in `cumulant train ppo warfarin`")
+
+    module = catalogue.load_algorithm(known.algo)
+    config, env_options = parse_fields(module, known.algo, known.target, rest, known.help)
+    if known.env_option:
+        if lookup.find(known.target) is not None:
+            raise UsageError(f"options of '{known.target}' are flags of their own: `cumulant train ALGO TARGET --help`")
+        env_options = dict(parse_option(option) for option in known.env_option)
+    config = with_device(config, known.device)
+    with training_progress(known, config) as progress:
+        result = api.train(
+            known.algo,
+            known.target,
+            seed=known.seed,
+            seeds=known.seeds,
+            out=known.out,
+            env_options=env_options,
+            config=config,
+            threads=known.threads,
+            checkpoint_seconds=known.checkpoint_seconds,
+            progress=progress,
+        )
+    show_result(result, known.json)
+    return 0
+
+
+def parse_fields(
+    module: Any, algo: str, target: str, words: list[str], help_wanted: bool
+) -> tuple[Any, dict[str, Any]]:
+    """Turn ``--field value`` words into the algorithm's Config and the environment's options.
+
+    Both dataclasses make the command line, without prefixes; the preset gives the defaults.
+    """
+    preset = api.preset_for(algo, target)
+    defaults = module.Config(**{**(preset.config if preset else {}), "env": target})
+    native = lookup.find(target)
+    parts: list[tuple[str, Any, Any]] = [("config", module.Config, defaults)]
+    if native is not None:
+        options_class = lookup.options_class(target)
+        parts.append(("environment", options_class, options_class()))
+    flags = dataclasses.make_dataclass(
+        "Fields", [(name, cls, dataclasses.field(default=default)) for name, cls, default in parts], frozen=True
+    )
+    made: Any = tyro.cli(
+        flags,
+        args=["--help"] if help_wanted else words,
+        prog=f"cumulant train {algo} {target}",
+        description=f"{algo} on {target}" + (f". Preset: {preset.seen}" if preset and preset.seen else ""),
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
+    options: dict[str, Any] = {}
+    if native is not None:
+        plain = options_class()
+        options = {
+            field.name: getattr(made.environment, field.name)
+            for field in dataclasses.fields(options_class)
+            if getattr(made.environment, field.name) != getattr(plain, field.name)
+        }
+    return dataclasses.replace(made.config, env=target, env_options=options), options
+
+
+def parse_option(word: str) -> tuple[str, Any]:
+    """Split ``key=value``; the value is read as JSON where it is JSON, else as text.
+
+    >>> parse_option("is_slippery=false"), parse_option("map_name=8x8")
+    (('is_slippery', False), ('map_name', '8x8'))
+    """
+    key, equals, value = word.partition("=")
+    if not equals or not key:
+        raise UsageError(f"--env-option {word}: write it as key=value")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value
+
+
+def with_device(config: Any, device: str) -> Any:
+    """Return the config with the device that was asked for; auto is the GPU where there is one."""
+    fields = {field.name for field in dataclasses.fields(config)}
+    if "device" not in fields:
+        if device not in ("auto", "cpu"):
+            raise ConfigError(f"--device {device}: this algorithm runs in compiled code on the CPU")
+        return config
+    if device == "auto":
+        return config
+    import torch
+
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there[device]:
+        raise ConfigError(
+            f"--device {device}: there is none here; torch sees {', '.join(d for d in there if there[d])}"
+        )
+    return dataclasses.replace(config, device=device)

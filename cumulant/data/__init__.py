@@ -1,0 +1,4 @@
+"""Batches of experience.
+
+batch.py    a rollout: what happened in B environments over T steps
+"""

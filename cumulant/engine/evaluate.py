@@ -1,0 +1,186 @@
+"""Episodes under a policy: what they return, with intervals; and periodic evaluation that keeps the best policy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from cumulant.engine.policy import Policy
+from cumulant.engine.vector import VectorEnv, make_vector
+from cumulant.envs import lookup
+from cumulant.run.run import Run
+from cumulant.stats import mean_interval
+
+Act = Callable[[np.ndarray], np.ndarray]
+
+MAX_NATIVE_ENVS = 5000  # one step of them all fits the cache of a small machine
+MAX_GYM_ENVS = 8
+
+
+def play(act: Act, envs: VectorEnv, episodes: int) -> dict[str, np.ndarray]:
+    """Play a fixed number of whole episodes.
+
+    Each environment plays its share, decided beforehand: counting the first episodes that end would favour short ones.
+
+    Args:
+        act: Observations ``[B, ...]`` -> actions as ``VectorEnv.step`` takes them.
+        envs: Fresh environments, at most ``episodes`` of them.
+        episodes: How many episodes.
+
+    Returns:
+        ``return``, ``length`` and the mean per step of each outcome column, ``[episodes]`` each, ordered by environment.
+    """
+    share = np.full(envs.num_envs, episodes // envs.num_envs) + (np.arange(envs.num_envs) < episodes % envs.num_envs)
+    played = np.zeros(envs.num_envs, np.int64)
+    names = ("return", "length", *envs.outcome_names)
+    sums = np.zeros((envs.num_envs, len(names)))
+    rows: list[tuple[int, np.ndarray]] = []
+    outcomes = getattr(envs, "outcomes", np.zeros((envs.num_envs, 0)))
+    while (played < share).any():
+        envs.step(act(envs.obs))
+        sums[:, 0] += envs.reward
+        sums[:, 1] += 1.0
+        sums[:, 2:] += outcomes
+        for i in map(int, np.flatnonzero(envs.ended)):
+            if played[i] < share[i]:
+                rows.append((i, sums[i].copy()))
+                played[i] += 1
+            sums[i] = 0.0
+    table = np.stack([row for _, row in sorted(rows, key=lambda pair: pair[0])])
+    table[:, 2:] /= table[:, 1:2]
+    return {name: table[:, k] for k, name in enumerate(names)}
+
+
+def evaluate(
+    policy: Policy, env: str, episodes: int, seed: int, options: Mapping[str, Any] | None = None, label: str = "policy"
+) -> dict[str, Any]:
+    """Evaluate a policy greedily on held-out episodes.
+
+    A native environment may bring an evaluation of its own (warfarin does: protocols, subgroups, trajectories on the same
+    patients); every other one gets return, length and outcome columns.
+
+    Args:
+        policy: The policy.
+        env: Short name, Gymnasium id, or path of a class.
+        episodes: How many episodes.
+        seed: Of the evaluation; its episodes never occur in training.
+        options: Options of the environment.
+        label: What tables call the policy.
+
+    Returns:
+        Plain JSON values: ``episodes``, ``return_mean``, ``return_interval`` (95 %), ``outcomes``, and what else there is.
+    """
+    options = dict(options or {})
+    if lookup.find(env) is not None:
+        made = lookup.options_class(env)(**options)
+        if hasattr(made, "evaluation"):
+            return made.evaluation(policy.act_batch, episodes, seed, label)
+    played = episodes_of(policy, env, episodes, held_out(seed), options)
+    measures = {name: _summary(values) for name, values in played.items()}
+    returned = measures.pop("return")
+    return {
+        "schema": 1,
+        "environment": env,
+        "options": options,
+        "episodes": episodes,
+        "seed": seed,
+        "return_mean": returned["mean"],
+        "return_interval": returned["interval"],
+        "return_std": float(played["return"].std()),
+        "outcomes": measures,
+    }
+
+
+def default_episodes(env: str) -> int:
+    """Return how many episodes a final evaluation takes: 5000 simulated patients, 100 episodes elsewhere."""
+    brings_its_own = lookup.find(env) is not None and hasattr(lookup.options_class(env), "evaluation")
+    return 5000 if brings_its_own else 100
+
+
+def episodes_of(
+    policy: Policy, env: str, episodes: int, seed: int, options: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+    """Play episodes of an environment greedily; see ``play``."""
+    native = lookup.find(env) is not None
+    envs = make_vector(env, min(episodes, MAX_NATIVE_ENVS if native else MAX_GYM_ENVS), seed, options)
+    try:
+        return play(policy.act_batch, envs, episodes)
+    finally:
+        envs.close()
+
+
+def held_out(seed: int) -> int:
+    """Return the environment seed of an evaluation; a training seed, which is a hash, meets it once in 2**32 runs."""
+    return seed % 2**31 + 2**62
+
+
+def _summary(values: np.ndarray) -> dict[str, Any]:
+    mean, low, high = mean_interval(values)
+    return {"mean": mean, "interval": [low, high]}
+
+
+def episode_metrics(envs: VectorEnv) -> dict[str, float]:
+    """Return what to log of the training episodes that ended since the last call.
+
+    Returns:
+        ``episode/count``, ``episode/return`` and its standard deviation, ``episode/length``, the mean per step of each
+        ``outcome/...``, and per episode what each reward term brought, ``reward/...``; only the count when none ended.
+    """
+    ended = envs.episodes.drain()
+    count = len(ended["return"])
+    if count == 0:
+        return {"episode/count": 0}
+    metrics = {
+        "episode/count": count,
+        "episode/return": ended["return"].mean(),
+        "episode/return_std": ended["return"].std(),
+        "episode/length": ended["length"].mean(),
+    }
+    for name in envs.outcome_names:
+        metrics[f"outcome/{name}"] = ended[name].mean()
+    for name in envs.term_names:
+        metrics[f"reward/{name}"] = (ended[f"reward_{name}"] * ended["length"]).mean()
+    return {name: float(value) for name, value in metrics.items()}
+
+
+class Keeper:
+    """Evaluates a policy now and then during training, logs it, and keeps the best one on disk.
+
+    Args:
+        policy: The policy in training; ``policy/best.safetensors`` of the run is its best state so far.
+        run: The run.
+        env: Environment.
+        options: Its options.
+        episodes: Episodes of each evaluation; always the same ones, so that evaluations compare.
+    """
+
+    def __init__(self, policy: Policy, run: Run, env: str, options: Mapping[str, Any], episodes: int) -> None:
+        self.policy, self.run, self.env, self.options, self.episodes = policy, run, env, dict(options), episodes
+        policy.card = {key: run.spec[key] for key in ("algo", "env", "env_options", "config", "seed")}
+        self.best = -math.inf
+
+    def update(self) -> None:
+        """Evaluate now, log ``eval/...``, and keep the policy if it is the best so far."""
+        played = episodes_of(self.policy, self.env, self.episodes, held_out(self.run.seed_for("keeper")), self.options)
+        self.run.log(**{f"eval/{name}": float(values.mean()) for name, values in played.items()})
+        score = float(played["return"].mean())
+        if score > self.best:
+            self.best = score
+            self.policy.save(self.run.directory / "policy", "best")
+
+    def finish(self) -> Policy:
+        """Save the policy as it is now (``policy/last.safetensors``) and return the best one."""
+        folder = self.run.directory / "policy"
+        self.policy.save(folder, "last")
+        return Policy.load(folder, "best")
+
+    def state_dict(self) -> dict[str, float]:
+        """The best score so far."""
+        return {"best": self.best}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        """Undo ``state_dict``."""
+        self.best = state["best"]

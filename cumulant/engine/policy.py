@@ -1,0 +1,163 @@
+"""Policy: what a run leaves behind. Acts on one observation or a batch, saves itself, loads anywhere.
+
+On disk it is ``NAME.safetensors`` (weights and observation statistics) and ``card.json`` (what they are: environment, spaces,
+network, configuration, evaluation). Loading runs no code that the files name.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium import spaces
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from cumulant.errors import ConfigError, RunError
+from cumulant.nn.build import build
+from cumulant.run.checkpoint import write_atomic
+
+FORMAT = 1
+
+
+class Policy:
+    """A trained policy.
+
+    Args:
+        net: A network with ``encode``, ``mode``, ``sample``, ``head`` and ``spec``.
+        card: What is known about it; ``save`` adds the format, the spaces and the network.
+    """
+
+    def __init__(self, net: Any, card: Mapping[str, Any] | None = None) -> None:
+        self.net = net
+        self.card = dict(card or {})
+        self.observation_space: gymnasium.Space = net.observation_space
+        self.action_space: gymnasium.Space = net.action_space
+
+    @torch.no_grad()
+    def act(self, obs: Any, deterministic: bool = True, generator: torch.Generator | None = None) -> Any:
+        """Choose actions.
+
+        Args:
+            obs: One observation, or a batch ``[B, ...]`` of them.
+            deterministic: Whether to take the most probable action rather than to sample.
+            generator: Source of the samples; without one they are unpredictable.
+
+        Returns:
+            One action that ``env.step`` takes (int or array), or a batch of them (``[B]`` int64 or ``[B, *shape]`` float32).
+
+        Raises:
+            ConfigError: If the observation has the wrong shape (message names both).
+        """
+        array = np.asarray(obs)
+        shape = self.observation_space.shape or ()
+        single = array.shape == shape
+        if not single and array.shape[1:] != shape:
+            raise ConfigError(f"observation of shape {array.shape}: this policy takes {shape}, or a batch [B, {shape}]")
+        action = self.act_batch(array[None] if single else array, deterministic, generator)
+        if isinstance(self.action_space, spaces.Discrete):
+            action = action + int(self.action_space.start)
+            return int(action[0]) if single else action
+        action = action.reshape(-1, *self.action_space.shape)  # type: ignore[misc]
+        return action[0] if single else action
+
+    @torch.no_grad()
+    def act_batch(
+        self, obs: np.ndarray, deterministic: bool = True, generator: torch.Generator | None = None
+    ) -> np.ndarray:
+        """Choose actions as ``VectorEnv.step`` takes them: ``[B]`` indices from 0, or ``[B, A]`` within the box.
+
+        Args:
+            obs: Observations, ``[B, ...]``.
+            deterministic: As in ``act``.
+            generator: As in ``act``.
+        """
+        net = self.net
+        device = next(iter(net.state_dict().values())).device
+        encoded = net.encode(torch.from_numpy(np.ascontiguousarray(obs)).to(device))
+        if deterministic:
+            action = net.mode(encoded)
+        else:
+            if generator is None:
+                generator = torch.Generator()
+                generator.seed()
+            action = net.sample(encoded, net.head.noise((len(obs),), generator).to(device))
+        action = action.cpu().numpy()
+        space = self.action_space
+        return (
+            np.clip(action, space.low.reshape(-1), space.high.reshape(-1)) if isinstance(space, spaces.Box) else action
+        )
+
+    def save(self, folder: Path | str, name: str = "policy") -> None:
+        """Write ``folder/NAME.safetensors`` and ``folder/card.json``, each atomically.
+
+        Raises:
+            StorageError: If the disk refuses.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {key: value.detach().cpu().contiguous() for key, value in self.net.state_dict().items()}
+        write_atomic(folder / f"{name}.safetensors", save_tensors(tensors))
+        card = self.card | {
+            "format": FORMAT,
+            "network": self.net.spec,
+            "observation_space": describe(self.observation_space),
+            "action_space": describe(self.action_space),
+        }
+        write_atomic(folder / "card.json", (json.dumps(card, indent=1) + "\n").encode())
+
+    @classmethod
+    def load(cls, folder: Path | str, name: str = "policy") -> Policy:
+        """Read a saved policy.
+
+        Raises:
+            RunError: If a file is missing or damaged (message names it).
+        """
+        folder = Path(folder)
+        weights = folder / f"{name}.safetensors"
+        try:
+            card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+            net = build(card["network"], undescribe(card["observation_space"]), undescribe(card["action_space"]))
+            net.load_state_dict(load_tensors(weights.read_bytes()))
+        except FileNotFoundError as problem:
+            raise RunError(f"there is no policy in {folder}: {Path(problem.filename).name} is missing") from problem
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as problem:
+            raise RunError(f"the policy in {folder} cannot be read: {type(problem).__name__}: {problem}") from problem
+        net.eval()
+        return cls(net, card)
+
+
+def describe(space: gymnasium.Space) -> dict[str, Any]:
+    """Return a space as plain JSON values (infinite bounds as None).
+
+    Raises:
+        ConfigError: If it is neither Box, Discrete nor MultiBinary.
+    """
+    if isinstance(space, spaces.Discrete):
+        return {"kind": "Discrete", "n": int(space.n), "start": int(space.start)}
+    if isinstance(space, spaces.MultiBinary):
+        return {"kind": "MultiBinary", "shape": list(space.shape)}
+    if isinstance(space, spaces.Box):
+        low, high = (
+            [float(x) if np.isfinite(x) else None for x in bound.reshape(-1)] for bound in (space.low, space.high)
+        )
+        return {"kind": "Box", "shape": list(space.shape), "dtype": str(space.dtype), "low": low, "high": high}
+    raise ConfigError(f"a policy over {type(space).__name__} cannot be saved: Box, Discrete and MultiBinary can")
+
+
+def undescribe(described: Mapping[str, Any]) -> gymnasium.Space:
+    """Undo ``describe``."""
+    if described["kind"] == "Discrete":
+        return spaces.Discrete(int(described["n"]), start=int(described["start"]))
+    shape = tuple(int(size) for size in described["shape"])
+    if described["kind"] == "MultiBinary":
+        return spaces.MultiBinary(shape[0] if len(shape) == 1 else shape)
+    low = np.array([-np.inf if x is None else x for x in described["low"]], dtype=described["dtype"])
+    high = np.array([np.inf if x is None else x for x in described["high"]], dtype=described["dtype"])
+    return spaces.Box(low.reshape(shape), high.reshape(shape), dtype=np.dtype(described["dtype"]).type)

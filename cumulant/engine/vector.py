@@ -1,0 +1,276 @@
+"""Any environment as a batch, every episode addressed by (seed, environment, episode).
+
+``make_vector`` takes the short name of a native environment ("warfarin"), a Gymnasium id ("CartPole-v1"), or the path of a
+class, ``package.module:EnvClass`` or ``folder/file.py:EnvClass``, which needs no registration. All give the same interface,
+``VectorEnv``. Where a native environment replaces one of Gymnasium's, the native one is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from cumulant.envs import lookup, register
+from cumulant.envs.batched import Batch, EpisodeLog
+from cumulant.errors import CumulantError, EnvironmentFault, MissingPackage, UsageError, did_you_mean
+
+
+class VectorEnv(Protocol):
+    """What every batch of environments offers; ``cumulant.envs.batched.Batch`` describes the attributes."""
+
+    num_envs: int
+    observation_space: gymnasium.Space
+    action_space: gymnasium.Space
+    obs: np.ndarray
+    next_obs: np.ndarray
+    reward: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    ended: np.ndarray
+    episodes: EpisodeLog
+    outcome_names: tuple[str, ...]
+    term_names: tuple[str, ...]
+
+    def step(self, action: np.ndarray) -> None:
+        """Advance every environment; results are in the attributes."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a resumed run needs."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Undo ``state_dict``."""
+        ...
+
+    def close(self) -> None:
+        """Free what the environments hold."""
+        ...
+
+
+def make_vector(env: str, num_envs: int, seed: int, options: Mapping[str, Any] | None = None) -> VectorEnv:
+    """Make a batch of environments.
+
+    Args:
+        env: Short name, Gymnasium id, or path of a class.
+        num_envs: B.
+        seed: Every episode's randomness follows from it, the environment's index and the episode's number.
+        options: Options of a native environment, or keyword arguments of any other.
+
+    Raises:
+        UsageError: If there is no such environment (message names the closest).
+        MissingPackage: If it needs a package that is not installed (message names it).
+        ConfigError: If an option is refused.
+        EnvironmentFault: If the environment raises while it is made or reset.
+    """
+    options = dict(options or {})
+    if lookup.find(env) is not None:
+        return Batch(lookup.build(env, options), num_envs, seed)
+    return GymVector(env, num_envs, seed, options)
+
+
+def episode_seed(seed: int, env_index: int, episode: int) -> int:
+    """Return the seed of one episode, below 2**31 because some environments take no more."""
+    digest = hashlib.sha256(f"{seed}/{env_index}/{episode}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1
+
+
+class GymVector:
+    """B Gymnasium environments in this process, behind the interface of ``VectorEnv``.
+
+    No environment needs a save method: an open episode is rebuilt from its seed by replaying its recorded actions, which is
+    exact for every deterministic environment.
+
+    Args:
+        env: Gymnasium id or path of a class.
+        num_envs: B.
+        seed: Run seed.
+        options: Keyword arguments of the environment.
+    """
+
+    def __init__(self, env: str, num_envs: int, seed: int, options: Mapping[str, Any]) -> None:
+        self.name, self.num_envs, self.seed = env, num_envs, int(seed)
+        self._envs = [make_single(env, options) for _ in range(num_envs)]
+        self.observation_space, self.action_space = self._envs[0].observation_space, self._envs[0].action_space
+        space = self.observation_space
+        if space.shape is None or space.dtype is None:
+            raise UsageError(
+                f"environment '{env}' has observations of {type(space).__name__}, which are not supported yet; "
+                "wrap it in gymnasium.wrappers.FlattenObservation"
+            )
+        self.obs = np.zeros((num_envs, *space.shape), space.dtype)
+        self.next_obs = np.zeros_like(self.obs)
+        self.reward = np.zeros(num_envs, np.float32)
+        self.terminated = np.zeros(num_envs, bool)
+        self.truncated = np.zeros(num_envs, bool)
+        self.ended = np.zeros(num_envs, bool)
+        self.episodes = EpisodeLog(num_envs)
+        self.outcome_names: tuple[str, ...] = ()
+        self.term_names: tuple[str, ...] = ()
+        self._discrete = isinstance(self.action_space, spaces.Discrete)
+        self._episode = [0] * num_envs
+        self._actions: list[list[np.ndarray]] = [[] for _ in range(num_envs)]
+        for i in range(num_envs):
+            self._reset(i)
+
+    def _where(self, i: int) -> str:
+        episode = self._episode[i]
+        return (
+            f"environment '{self.name}' (number {i}, episode {episode}, step {len(self._actions[i])}, "
+            f"seed {episode_seed(self.seed, i, episode)})"
+        )
+
+    def _reset(self, i: int) -> None:
+        self._actions[i] = []
+        try:
+            obs, _ = self._envs[i].reset(seed=episode_seed(self.seed, i, self._episode[i]))
+            self.obs[i] = obs
+        except CumulantError:
+            raise
+        except Exception as problem:
+            raise EnvironmentFault(
+                f"{self._where(i)} failed in reset: {type(problem).__name__}: {problem}"
+            ) from problem
+
+    def _advance(self, i: int, action: np.ndarray) -> tuple[Any, Any, Any, Any]:
+        try:
+            native = int(action) if self._discrete else action
+            obs, reward, terminated, truncated, _ = self._envs[i].step(native)
+            reward = float(reward)
+        except CumulantError:
+            raise
+        except Exception as problem:
+            raise EnvironmentFault(f"{self._where(i)} failed in step: {type(problem).__name__}: {problem}") from problem
+        if not np.isfinite(reward):
+            raise EnvironmentFault(f"{self._where(i)} gave the reward {reward}: rewards must be finite numbers")
+        self._actions[i].append(np.array(action))
+        return obs, reward, terminated, truncated
+
+    def step(self, action: np.ndarray) -> None:
+        """Advance every environment by one step; episodes that end start anew.
+
+        Args:
+            action: int64 ``[B]`` for Discrete (offsets by the space's start are added here), float32 ``[B, A]`` for Box.
+        """
+        if self._discrete:
+            action = action + int(self.action_space.start)  # type: ignore[attr-defined]
+        else:
+            action = action.reshape(self.num_envs, *self.action_space.shape)  # type: ignore[misc]
+        for i in range(self.num_envs):
+            self.next_obs[i], self.reward[i], self.terminated[i], self.truncated[i] = self._advance(i, action[i])
+        np.logical_or(self.terminated, self.truncated, out=self.ended)
+        self.episodes.record(self.reward, None, self.ended)
+        self.obs[:] = self.next_obs
+        for i in map(int, np.flatnonzero(self.ended)):
+            self._episode[i] += 1
+            self._reset(i)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Episode numbers and the actions of the open episodes."""
+        actions = [np.stack(taken) if taken else None for taken in self._actions]
+        return {
+            "seed": self.seed,
+            "episode": list(self._episode),
+            "actions": actions,
+            "log": self.episodes.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Rebuild every open episode by replaying its actions."""
+        self.seed, self._episode = int(state["seed"]), list(state["episode"])
+        for i, actions in enumerate(state["actions"]):
+            self._reset(i)
+            for action in () if actions is None else actions:
+                self.obs[i] = self._advance(i, action)[0]
+        self.episodes.load_state_dict(state["log"])
+
+    def close(self) -> None:
+        """Close the environments."""
+        for env in self._envs:
+            env.close()
+
+
+def make_single(env: str, options: Mapping[str, Any]) -> gymnasium.Env:
+    """Make one Gymnasium environment from an id or the path of a class.
+
+    Raises:
+        UsageError: If there is no such environment.
+        MissingPackage: If a package is missing.
+        EnvironmentFault: If its constructor raises.
+    """
+    try:
+        if ":" in env:
+            made = load_attribute(env)(**options)
+        else:
+            if not any(known.startswith("cumulant/") for known in gymnasium.registry):
+                register()  # an uninstalled working copy has no entry point
+            made = gymnasium.make(env, **options)
+    except CumulantError:
+        raise
+    except gymnasium.error.DependencyNotInstalled as problem:
+        raise MissingPackage(f"environment '{env}' needs a package that is not installed: {problem}") from problem
+    except (gymnasium.error.UnregisteredEnv, gymnasium.error.DeprecatedEnv) as problem:
+        known = [*lookup.listing(), *(name for name in gymnasium.registry if "/" not in name)]
+        raise UsageError(f"no environment '{env}': {did_you_mean(env, known)}") from problem
+    except ImportError as problem:
+        raise MissingPackage(f"environment '{env}' needs the package '{problem.name}': {problem}") from problem
+    except Exception as problem:
+        raise EnvironmentFault(f"environment '{env}' cannot be made: {type(problem).__name__}: {problem}") from problem
+    if not isinstance(made, gymnasium.Env):
+        raise UsageError(f"'{env}' is a {type(made).__name__}, not a gymnasium.Env")
+    return made
+
+
+def load_attribute(path: str) -> Any:
+    """Import ``package.module:name`` or ``folder/file.py:name``; the current folder counts as importable.
+
+    Raises:
+        UsageError: If there is no such file, module or name.
+    """
+    module_name, _, attribute = path.rpartition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        module = load_file(Path(module_name)) if module_name.endswith(".py") else importlib.import_module(module_name)
+    except ModuleNotFoundError as problem:
+        if problem.name and module_name.startswith(problem.name):
+            raise UsageError(f"'{path}': there is no module '{problem.name}' here") from problem
+        raise
+    if not hasattr(module, attribute):
+        names = [name for name in vars(module) if not name.startswith("_")]
+        raise UsageError(f"'{path}': the module has no '{attribute}': {did_you_mean(attribute, names)}")
+    return getattr(module, attribute)
+
+
+def load_file(path: Path) -> Any:
+    """Import a Python file by its path.
+
+    Raises:
+        UsageError: If there is no such file.
+    """
+    if not path.is_file():
+        raise UsageError(f"there is no file {path}")
+    # dataclasses and numba look a module up by its name, so it must be registered; the hash keeps two files of a name apart
+    name = f"{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+    return sys.modules[name]

@@ -1,0 +1,289 @@
+"""Warfarin dosing as an environment: thirty mornings, one decision each.
+
+On the morning of day d the INR is measured, if d is a test day; the agent decides; the dose is given; the true INR 24
+h later is what the day is rewarded and judged by. Measured INR = true INR x exp(noise_cv N(0, 1)), rounded to 0.1.
+
+The end after ``days`` is ``terminated``, not ``truncated``: the first thirty days are the task, the agent sees the
+day, and nothing that follows is worth anything to it (so its last few doses are free; reports judge days, never the
+state at the end).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from gymnasium import spaces
+from numba import njit
+
+from cumulant.envs.batched import Kernel
+from cumulant.envs.counter_rng import normal, uniform
+from cumulant.envs.warfarin import harm, model, patients
+from cumulant.errors import ConfigError
+from cumulant.reward import Reward, Term, resolve
+
+ENVIRONMENTS = {"warfarin": "Warfarin-v0"}
+
+DOSE_MAX = 15.0  # mg a day
+DOSE_STEP = 1.0  # mg
+CLINIC_DAYS = (1, 3, 5, 7, 10, 14, 21, 28)  # and weekly after that, when the episode is longer
+MEASURED_MIN, MEASURED_MAX = 0.8, 25.0  # what the laboratory reports
+_OBSERVE = ("standard", "genotype", "all")
+_SIGMAS = 8.6  # no normal number of counter_rng is farther out
+
+REWARDS = {
+    "inr_band": Reward(
+        "inr_band",
+        (
+            Term("in_range", 1.0, lambda o: o["in_range"]),
+            Term("below", -0.5, lambda o: o["below"]),
+            Term("above_4", -2.0, lambda o: o["above_4"]),
+            Term("major_bleed", -5.0, lambda o: o["major_bleed"]),
+        ),
+    ),
+    "survival": Reward("survival", (Term("alive", 1.0, lambda o: o["alive"]),)),
+}
+
+OUTCOMES = (
+    "inr", "in_range", "below", "above_4", "major_bleed", "thromboembolism", "death", "alive",
+    "dose_mg", "dose_changed", "tested",
+)  # fmt: skip
+
+# State columns, after those of the patient. Lists are newest first.
+DOSE = patients.PATIENT_SIZE  # doses of the last 3 days, mg
+MEASURED = DOSE + 3  # last 4 measured INRs
+TEST_DAY = MEASURED + 4  # and the days on which they were measured
+ALIVE, INR = TEST_DAY + 4, TEST_DAY + 5
+STATE_SIZE = INR + 1
+# Parameters; from _TESTED on, whether day 1, 2, ... is a test day.
+_START_DOSE, _DAYS, _NOISE, _DEATH_ENDS, _LEVEL, _TESTED = range(6)
+
+
+@dataclass(frozen=True)
+class Warfarin:
+    """Dose warfarin by noisy INR through a patient's first 30 days (Hamberg 2010; simulated patients)."""
+
+    schedule: Literal["daily", "clinic"] = "daily"
+    """INR every morning, or on days 1, 3, 5, 7, 10, 14, 21, 28 (then weekly)."""
+    reward: str = "inr_band"
+    """inr_band, survival, or your own as module:function."""
+    observe: Literal["standard", "genotype", "all"] = "standard"
+    """What the agent sees; genotype adds alleles, all adds the hidden truth (a ceiling, not an agent)."""
+    actions: Literal["step", "dose"] = "step"
+    """step: 1 mg less, hold, 1 mg more; dose: the day's dose itself, 0 to 15 mg."""
+    start_dose_mg: float = 5.0
+    """Dose that the first decision starts from, mg."""
+    days: int = 30
+    """Length of an episode."""
+    noise_cv: float = 0.10
+    """Coefficient of variation of the measured INR around the true one."""
+    death_ends: bool = False
+    """Whether a fatal bleed ends the episode; otherwise the body is simulated on and only `alive` falls to 0."""
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("schedule", ("daily", "clinic")), ("observe", _OBSERVE), ("actions", ("step", "dose"))):
+            if getattr(self, name) not in allowed:
+                raise ConfigError(f"warfarin: {name} = {getattr(self, name)!r}; it must be one of {', '.join(allowed)}")
+        if not 0.0 <= self.start_dose_mg <= DOSE_MAX:
+            raise ConfigError(f"warfarin: start_dose_mg = {self.start_dose_mg}; give a dose from 0 to {DOSE_MAX:g} mg")
+        if not 1 <= self.days <= 3650:
+            raise ConfigError(f"warfarin: days = {self.days}; give 1 to 3650")
+        if not 0.0 <= self.noise_cv <= 1.0:
+            raise ConfigError(f"warfarin: noise_cv = {self.noise_cv}; give 0 (exact) to 1")
+
+    @property
+    def test_days(self) -> tuple[int, ...]:
+        """Days on whose morning the INR is measured, from 1 to ``days``."""
+        if self.schedule == "daily":
+            return tuple(range(1, self.days + 1))
+        return tuple(d for d in (*CLINIC_DAYS, *range(CLINIC_DAYS[-1] + 7, self.days + 1, 7)) if d <= self.days)
+
+    def kernel(self) -> Kernel:
+        """Return the compiled environment.
+
+        Raises:
+            ConfigError: If the reward cannot be found (it is imported only here: reading options imports nothing).
+        """
+        tested = np.zeros(self.days + 1)  # with the morning after the last day, which daily testing sees too
+        tested[np.array(self.test_days) - 1] = 1.0
+        tested[-1] = 1.0 if self.schedule == "daily" else 0.0
+        numbers = [self.start_dose_mg, self.days, self.noise_cv, self.death_ends, _OBSERVE.index(self.observe)]
+        low, high = _bounds(self.observe, self.days)
+        by_step = self.actions == "step"
+        return Kernel(
+            observation_space=spaces.Box(low, high, dtype=np.float32),
+            action_space=spaces.Discrete(3) if by_step else spaces.Box(0.0, DOSE_MAX, (1,), np.float32),
+            state_size=STATE_SIZE,
+            reset=_reset,
+            step=_step_by_one if by_step else _step_dose,
+            params=np.concatenate([np.array(numbers, dtype=np.float64), tested]),
+            reward=resolve(self.reward, REWARDS),
+            outcome_names=OUTCOMES,
+            outcome="in_range",
+        )
+
+    def evaluation(
+        self, act: Callable[[np.ndarray], np.ndarray], episodes: int, seed: int, label: str
+    ) -> dict[str, Any]:
+        """Compare a policy with the clinical protocols on the same held-out patients; see ``trial.evaluation``."""
+        from cumulant.envs.warfarin import trial  # it reads this module
+
+        return trial.evaluation(act, self, episodes, seed, label)
+
+
+def obs_names(observe: str = "standard") -> tuple[str, ...]:
+    """Return what each number of an observation is, with its unit.
+
+    Args:
+        observe: Option of that name.
+
+    >>> len(obs_names()), obs_names()[0], obs_names()[8]
+    (14, 'measured INR, newest', 'dose 1 day ago, mg')
+    """
+    order = ("newest", "2nd newest", "3rd newest", "4th newest")
+    names = [f"measured INR, {which}" for which in order] + [f"days since the {which} test" for which in order]
+    names += [f"dose {d} day{'s' if d > 1 else ''} ago, mg" for d in (1, 2, 3)] + ["day", "age, years", "weight, kg"]
+    if observe in ("genotype", "all"):
+        names += ["CYP2C9 *2 alleles", "CYP2C9 *3 alleles", "VKORC1 A alleles"]
+    if observe == "all":
+        names += ["clearance, L/h", "volume, L", "EC50, mg/L", "true INR", "plasma concentration, mg/L"]
+        names += [f"{chain} chain, compartment {k}" for chain in ("quick", "slow") for k in (1, 2, 3)]
+    return tuple(names)
+
+
+def _bounds(observe: str, days: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the lowest and highest observation that can occur."""
+    low = [MEASURED_MIN] * 4 + [0.0] * 7 + [1.0, patients.AGE_MIN, patients.WEIGHT_MIN]
+    high = [MEASURED_MAX] * 4 + [float(days)] * 4 + [DOSE_MAX] * 3 + [days + 1.0, patients.AGE_MAX, patients.WEIGHT_MAX]
+    if observe in ("genotype", "all"):
+        low, high = low + [0.0] * 3, high + [2.0] * 3
+    if observe == "all":
+        cl = (
+            float(model.CL_TYPICAL.max())
+            * (1 + model.AGE_ON_CL * (patients.AGE_MIN - 71.0))
+            * math.exp(_SIGMAS * model.LOG_SD_CL)
+        )
+        v, spread = model.VOLUME, math.exp(_SIGMAS * model.LOG_SD_V)
+        ec50 = float(model.EC50_TYPICAL.max()) * math.exp(_SIGMAS * model.LOG_SD_EC50)
+        most = days * DOSE_MAX * model.S_SHARE / (v / spread)  # every dose still in the smallest volume
+        low += [0.0, 0.0, 0.0, model.INR_BASE] + [0.0] * 7
+        high += [cl, v * spread, ec50, model.INR_BASE + model.INR_MAX, most] + [1.0] * 6
+    return np.array(low, np.float32), np.array(high, np.float32)
+
+
+@njit(cache=True, error_model="numpy")
+def _measure(key: np.uint64, i: int, day: int, params: np.ndarray, state: np.ndarray) -> None:
+    """Measure the INR on the morning of this day; before there are four, the earliest stands for the missing ones."""
+    noise = params[_NOISE] * normal(key, day - 2, 20)
+    measured = min(max(math.floor(state[i, INR] * math.exp(noise) * 10.0 + 0.5) / 10.0, MEASURED_MIN), MEASURED_MAX)
+    first = state[i, TEST_DAY] == 0.0
+    for k in range(3, 0, -1):
+        state[i, MEASURED + k] = measured if first else state[i, MEASURED + k - 1]
+        state[i, TEST_DAY + k] = day if first else state[i, TEST_DAY + k - 1]
+    state[i, MEASURED], state[i, TEST_DAY] = measured, day
+
+
+@njit(cache=True, error_model="numpy")
+def _observe(i: int, day: int, params: np.ndarray, state: np.ndarray, obs: np.ndarray) -> None:
+    for k in range(4):
+        obs[i, k] = state[i, MEASURED + k]
+        obs[i, 4 + k] = day - state[i, TEST_DAY + k]
+    for k in range(3):
+        obs[i, 8 + k] = state[i, DOSE + k]
+    obs[i, 11], obs[i, 12], obs[i, 13] = day, state[i, patients.AGE], state[i, patients.WEIGHT]
+    if params[_LEVEL] >= 1.0:
+        cyp2c9 = int(state[i, patients.CYP2C9])
+        obs[i, 14], obs[i, 15] = patients.STAR2[cyp2c9], patients.STAR3[cyp2c9]
+        obs[i, 16] = state[i, patients.VKORC1]
+    if params[_LEVEL] >= 2.0:
+        obs[i, 17], obs[i, 18], obs[i, 19] = state[i, model.CL], state[i, model.V], state[i, model.EC50]
+        obs[i, 20], obs[i, 21] = state[i, INR], state[i, model.SLOW] + state[i, model.FAST]
+        for k in range(6):
+            obs[i, 22 + k] = state[i, model.QUICK1 + k]
+
+
+@njit(cache=True, error_model="numpy")
+def _reset(mask: np.ndarray, key: np.ndarray, params: np.ndarray, state: np.ndarray, obs: np.ndarray) -> None:
+    for i in range(mask.shape[0]):
+        if mask[i]:
+            patients.draw_patient(key[i], state, i)
+            state[i, DOSE : DOSE + 3] = params[
+                _START_DOSE
+            ]  # nothing was given yet: it is what the first decision changes
+            state[i, TEST_DAY] = 0.0
+            state[i, ALIVE], state[i, INR] = 1.0, model.INR_BASE
+            _measure(key[i], i, 1, params, state)
+            _observe(i, 1, params, state, obs)
+
+
+@njit(cache=True, error_model="numpy")
+def _live_a_day(
+    i: int,
+    key: np.uint64,
+    clock: int,
+    dose_mg: float,
+    params: np.ndarray,
+    state: np.ndarray,
+    obs: np.ndarray,
+    outcomes: np.ndarray,
+) -> bool:
+    """Give the dose, live 24 h, write outcomes and the next observation; return whether the episode is over."""
+    day = clock + 1
+    changed = (
+        1.0 if day > 1 and abs(dose_mg - state[i, DOSE]) > 1e-6 else 0.0
+    )  # the first dose is a start, not a change
+    inr = model.advance(state, i, dose_mg)
+    alive = state[i, ALIVE]
+    bleed = alive if uniform(key, clock, 0) < harm.bleed_probability(inr) else 0.0
+    clot = alive if uniform(key, clock, 1) < harm.thromboembolism_probability(inr) else 0.0
+    death = 1.0 if bleed > 0.0 and harm.bleed_is_fatal(uniform(key, clock, 2), uniform(key, clock, 3)) else 0.0
+    alive -= death
+    outcomes[i, 0] = inr
+    outcomes[i, 1] = 1.0 if 2.0 <= inr <= 3.0 else 0.0
+    outcomes[i, 2] = 1.0 if inr < 2.0 else 0.0
+    outcomes[i, 3] = 1.0 if inr > 4.0 else 0.0
+    outcomes[i, 4], outcomes[i, 5], outcomes[i, 6], outcomes[i, 7] = bleed, clot, death, alive
+    outcomes[i, 8], outcomes[i, 9], outcomes[i, 10] = dose_mg, changed, params[_TESTED + clock]
+    state[i, DOSE + 2], state[i, DOSE + 1], state[i, DOSE] = state[i, DOSE + 1], state[i, DOSE], dose_mg
+    state[i, ALIVE], state[i, INR] = alive, inr
+    if params[_TESTED + day] > 0.0:
+        _measure(key, i, day + 1, params, state)
+    _observe(i, day + 1, params, state, obs)
+    return day >= params[_DAYS] or (alive == 0.0 and params[_DEATH_ENDS] > 0.0)
+
+
+@njit(cache=True, error_model="numpy")
+def _step_by_one(
+    key: np.ndarray,
+    clock: np.ndarray,
+    action: np.ndarray,
+    params: np.ndarray,
+    state: np.ndarray,
+    obs: np.ndarray,
+    reward: np.ndarray,
+    terminated: np.ndarray,
+    outcomes: np.ndarray,
+) -> None:
+    for i in range(key.shape[0]):
+        dose_mg = min(max(state[i, DOSE] + DOSE_STEP * (action[i] - 1), 0.0), DOSE_MAX)
+        terminated[i] = _live_a_day(i, key[i], clock[i], dose_mg, params, state, obs, outcomes)
+
+
+@njit(cache=True, error_model="numpy")
+def _step_dose(
+    key: np.ndarray,
+    clock: np.ndarray,
+    action: np.ndarray,
+    params: np.ndarray,
+    state: np.ndarray,
+    obs: np.ndarray,
+    reward: np.ndarray,
+    terminated: np.ndarray,
+    outcomes: np.ndarray,
+) -> None:
+    for i in range(key.shape[0]):
+        dose_mg = min(max(float(action[i, 0]), 0.0), DOSE_MAX)
+        terminated[i] = _live_a_day(i, key[i], clock[i], dose_mg, params, state, obs, outcomes)

@@ -1,0 +1,17 @@
+"""Every formula of the library, once: pure functions of tensors.
+
+Nothing in here reads a file, draws a random number or keeps state, and nothing is averaged: losses are elementwise,
+the caller reduces and names the denominator (``masked`` is where that is done).
+
+What do I want?
+
+- Turn rewards and values into targets and advantages over time: ``returns`` (discounted, n-step, lambda, GAE).
+- Fit a value: ``value`` (Q-learning, double-Q, SARSA and expected-SARSA targets; Huber, squared and clipped losses).
+- Improve a policy: ``policy`` (policy gradient, clipped surrogate, entropies, Gaussian log-probabilities).
+- Stay near another policy: ``kl`` (exact divergences, estimates to report, the loss with the right gradient,
+  the adaptive coefficient).
+- Reduce over padded sequences: ``masked`` (sum, mean, whitening with an explicit denominator).
+- Act on values: ``exploration`` (epsilon-greedy, Boltzmann, UCB; as probabilities).
+- Change a number over a run: ``schedules`` (constant, linear, exponential, cosine with warm-up, piecewise).
+- Refuse arguments that do not fit together: ``shapes``, ``ranges``.
+"""

@@ -1,0 +1,11 @@
+"""Torch modules. The parameters of a policy live in one flat float32 vector of which the modules are views.
+
+flat.py           one vector for parameters, one for gradients
+mlp.py            multi-layer perceptrons with orthogonal initialisation
+encoder.py        observations of a space -> float tensors
+heads.py          action distributions: categorical, Gaussian
+normalisation.py  running statistics of observations and returns
+actor_critic.py   a policy and a value function
+table.py          a table of action values
+build.py          a policy network from its description
+"""

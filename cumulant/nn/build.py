@@ -1,0 +1,36 @@
+"""Make a policy network from its description in a policy card."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium
+from torch import nn
+
+from cumulant.errors import RunError, did_you_mean
+from cumulant.nn.actor_critic import ActorCritic
+from cumulant.nn.table import QTable
+
+KINDS: dict[str, type[nn.Module]] = {"actor_critic": ActorCritic, "q_table": QTable}
+
+
+def build(spec: Mapping[str, Any], observation_space: gymnasium.Space, action_space: gymnasium.Space) -> nn.Module:
+    """Make the network that a ``spec`` attribute describes, with untrained weights.
+
+    Args:
+        spec: ``{"kind": ..., **arguments}``.
+        observation_space: Of one environment.
+        action_space: Of one environment.
+
+    Raises:
+        RunError: If the description names a network that this version does not have, or arguments it does not take.
+    """
+    arguments = dict(spec)
+    kind = arguments.pop("kind", None)
+    if kind not in KINDS:
+        raise RunError(f"the policy card names a network '{kind}': {did_you_mean(str(kind), KINDS)}")
+    try:
+        return KINDS[kind](observation_space, action_space, **arguments)
+    except TypeError as problem:
+        raise RunError(f"the policy card does not fit network '{kind}': {problem}") from problem

@@ -1,0 +1,51 @@
+"""Tuned settings per algorithm and environment, each with the result that it was seen to reach.
+
+``cumulant train ALGO ENV`` starts from the preset if there is one, and says so; options on the command line win over it.
+Results are means over seeds of the best policy on held-out episodes, by the command in ``how``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Settings and what they reached.
+
+    Args:
+        config: Fields of the algorithm's Config.
+        seen: What was reached, over how many seeds.
+        how: The command that repeats it.
+    """
+
+    config: Mapping[str, Any]
+    seen: str
+    how: str
+
+
+PRESETS: dict[tuple[str, str], Preset] = {
+    ("ppo", "warfarin"): Preset(
+        config={
+            "total_steps": 9_000_000,
+            "num_envs": 1024,
+            "horizon": 30,
+            "epochs": 4,
+            "minibatches": 8,
+            "learning_rate": 2e-3,
+            "entropy_coef": 0.003,
+            "normalize_obs": True,
+            "normalize_reward": True,
+            "eval_episodes": 2000,
+        },
+        seen="",
+        how="cumulant train ppo warfarin --seeds 5",
+    ),
+    ("ppo", "cartpole"): Preset(
+        config={"total_steps": 100_000},
+        seen="",
+        how="cumulant train ppo CartPole-v1 --seeds 5",
+    ),
+}

@@ -1,0 +1,18 @@
+"""What a run shows: in the terminal, in one HTML file, in figures, and beside other runs.
+
+Everything here reads run directories and nothing else: no torch, and nothing that a directory names is imported.
+A directory may come from a stranger, so whatever is printed from it is escaped.
+
+=============  =========================================================================
+`load`         a directory becomes a `RunGroup`; torn and missing files become notes
+`evaluation`   evaluation.json, checked and typed; what does not fit is left out
+`curves`       a metric over time, merged over seeds
+`wording`      how numbers, durations and names are written, everywhere the same
+`progress`     the live display of a training
+`terminal`     evaluation, run and comparison as text
+`theme`        the colours of figures and page, light and dark
+`plots`        figures as SVG or PNG
+`html`         report.html
+`compare`      several runs side by side
+=============  =========================================================================
+"""

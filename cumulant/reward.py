@@ -1,0 +1,117 @@
+"""A reward is a list of named, weighted terms, each a vectorised function of outcome columns.
+
+An environment reports *what happened* as outcome columns ``[B, K]``; a reward says *what that is worth*.
+Because the two are apart, one simulation can be trained under several rewards, every term is logged by itself,
+and an audit can ask what an agent earned without reaching the goal.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from cumulant.errors import ConfigError, did_you_mean
+
+Outcomes = Mapping[str, np.ndarray]
+TermFunction = Callable[[Outcomes], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Term:
+    """One reason to be rewarded.
+
+    Args:
+        name: What the logs and reports call it.
+        weight: Reward per unit of the term.
+        function: Maps outcome columns (name -> ``[B]``) to a number or flag per environment, ``[B]``.
+    """
+
+    name: str
+    weight: float
+    function: TermFunction
+
+
+@dataclass(frozen=True)
+class Reward:
+    """A named list of terms; the reward is their weighted sum.
+
+    Args:
+        name: What the command line calls it.
+        terms: The terms, in the order in which they are reported.
+
+    >>> calm = Reward("calm", (Term("in_range", 1.0, lambda o: (o["inr"] >= 2) & (o["inr"] <= 3)),))
+    >>> calm.split({"inr": np.array([1.5, 2.5])})
+    array([[0.],
+           [1.]])
+    """
+
+    name: str
+    terms: tuple[Term, ...]
+
+    @property
+    def term_names(self) -> tuple[str, ...]:
+        """Names of the terms, in order."""
+        return tuple(term.name for term in self.terms)
+
+    def split(self, outcomes: Outcomes) -> np.ndarray:
+        """Return each term's weighted share of the reward.
+
+        Args:
+            outcomes: Outcome columns, name -> ``[B]``.
+
+        Returns:
+            Weighted terms, ``[B, len(terms)]`` float64; the reward is the sum over the last axis.
+
+        Raises:
+            ConfigError: If a term needs a column that the environment does not report (message names both).
+        """
+        columns = []
+        for term in self.terms:
+            try:
+                columns.append(term.weight * np.asarray(term.function(outcomes), dtype=np.float64))
+            except KeyError as missing:
+                raise ConfigError(
+                    f"reward '{self.name}', term '{term.name}': there is no outcome column {missing}; "
+                    f"the environment reports {', '.join(outcomes)}"
+                ) from None
+        return np.stack(columns, axis=-1)
+
+
+def resolve(name: str, built_in: Mapping[str, Reward]) -> Reward:
+    """Find a reward by its built-in name or by ``module:function``.
+
+    The function may be a ``Reward``, a function without arguments that returns one, or a plain term function
+    ``outcomes -> [B]``, which becomes a reward of one term.
+
+    Args:
+        name: Built-in name, or ``package.module:attribute``.
+        built_in: Rewards that the environment brings.
+
+    Raises:
+        ConfigError: If there is no such reward (message names the closest).
+    """
+    if name in built_in:
+        return built_in[name]
+    if ":" not in name:
+        raise ConfigError(f"no reward '{name}': {did_you_mean(name, built_in)} (or give your own as module:function)")
+    module_name, _, attribute = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as problem:
+        raise ConfigError(f"reward '{name}' cannot be loaded: {problem}") from problem
+    if isinstance(found, Reward):
+        return found
+    if not callable(found):
+        raise ConfigError(f"reward '{name}' is a {type(found).__name__}; it must be a Reward or a function")
+    try:
+        made = found()
+    except TypeError:  # it takes the outcome columns: a term function
+        return Reward(name, (Term(attribute, 1.0, found),))
+    if not isinstance(made, Reward):
+        raise ConfigError(
+            f"reward '{name}' returned a {type(made).__name__}; without arguments it must return a Reward"
+        )
+    return made

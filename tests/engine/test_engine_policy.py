@@ -1,0 +1,78 @@
+import json
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+from cumulant.engine.policy import Policy, describe, undescribe
+from cumulant.errors import ConfigError, RunError
+from cumulant.nn.actor_critic import ActorCritic
+from cumulant.nn.table import QTable
+
+BOX = spaces.Box(np.array([-1, -np.inf], np.float32), np.array([1, np.inf], np.float32))
+CASES = {
+    "discrete": ActorCritic(
+        BOX, spaces.Discrete(3, start=-1), normalize_obs=True, generator=torch.Generator().manual_seed(0)
+    ),
+    "continuous": ActorCritic(
+        BOX, spaces.Box(-0.01, 0.01, (2, 2), np.float32), generator=torch.Generator().manual_seed(0)
+    ),
+    "table": QTable(spaces.Discrete(6, start=2), spaces.Discrete(4)),
+}
+CASES["discrete"].norm.update(torch.randn(50, 2) * 3 + 1)
+CASES["table"].q.normal_(generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(params=CASES)
+def policy(request):
+    return Policy(CASES[request.param], {"env": "x"})
+
+
+def test_saved_and_loaded_it_acts_the_same(policy, tmp_path):
+    policy.save(tmp_path, "best")
+    loaded = Policy.load(tmp_path, "best")
+    obs = np.stack([policy.observation_space.sample() for _ in range(20)])
+    np.testing.assert_array_equal(loaded.act(obs), policy.act(obs))
+    generators = [torch.Generator().manual_seed(3) for _ in range(2)]
+    np.testing.assert_array_equal(loaded.act(obs, False, generators[0]), policy.act(obs, False, generators[1]))
+    assert loaded.card["env"] == "x"
+    assert loaded.observation_space == policy.observation_space
+    assert loaded.action_space == policy.action_space
+
+
+def test_one_observation_or_a_batch(policy):
+    obs = np.stack([policy.observation_space.sample() for _ in range(5)])
+    batch = policy.act(obs)
+    for k in range(5):
+        action = policy.act(obs[k])
+        assert policy.action_space.contains(action), action
+        np.testing.assert_allclose(action, batch[k], rtol=1e-4)  # other batch sizes round otherwise
+
+
+def test_a_wrong_shape_is_named():
+    with pytest.raises(ConfigError, match=r"observation of shape \(3,\): this policy takes \(2,\)"):
+        Policy(CASES["discrete"]).act(np.zeros(3))
+
+
+def test_spaces_survive_as_json():
+    for space in (BOX, spaces.Discrete(4, start=3), spaces.MultiBinary(5), spaces.Box(0, 255, (2, 3), np.uint8)):
+        assert undescribe(json.loads(json.dumps(describe(space)))) == space
+    with pytest.raises(ConfigError, match="over Text"):
+        describe(gymnasium.spaces.Text(3))
+
+
+def test_a_missing_or_damaged_policy_is_named(tmp_path):
+    with pytest.raises(RunError, match=r"card.json is missing"):
+        Policy.load(tmp_path)
+    Policy(CASES["discrete"]).save(tmp_path)
+    with pytest.raises(RunError, match=r"other.safetensors is missing"):
+        Policy.load(tmp_path, "other")
+    (tmp_path / "policy.safetensors").write_bytes(b"\x00" * 100)
+    with pytest.raises(RunError, match="cannot be read"):
+        Policy.load(tmp_path)
+    card = json.loads((tmp_path / "card.json").read_text())
+    (tmp_path / "card.json").write_text(json.dumps(card | {"network": {"kind": "actor_critik"}}))
+    with pytest.raises(RunError, match="did you mean 'actor_critic'"):
+        Policy.load(tmp_path)

@@ -1,0 +1,229 @@
+"""The trial: common random numbers, honest measures, and the form of the evaluation."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import chi2
+
+from cumulant.envs.batched import Batch
+from cumulant.envs.warfarin import charts, protocols, trial
+from cumulant.envs.warfarin.env import Warfarin
+from cumulant.envs.warfarin.patients import Patients
+
+
+def hold(obs: np.ndarray) -> np.ndarray:
+    return np.ones(len(obs), np.int64)
+
+
+def by_threshold(obs: np.ndarray) -> np.ndarray:
+    return np.where(obs[:, 0] > 3, 0, np.where(obs[:, 0] < 2, 2, 1))
+
+
+@pytest.fixture(scope="module")
+def daily() -> dict[str, Any]:
+    return trial.evaluation(by_threshold, Warfarin(), 800, 3, "rule")
+
+
+def rows(found: dict[str, Any], key: str) -> dict[str, dict[str, Any]]:
+    table = next(c for c in found["comparisons"] if c["key"] == key)
+    return {row["name"]: row for row in table["rows"]}
+
+
+def test_evaluation_is_json_and_complete(daily: dict[str, Any]) -> None:
+    assert json.loads(json.dumps(daily, allow_nan=False)) == daily
+    assert daily["schema"] == 1
+    assert daily["environment"] == "cumulant/Warfarin-v0"
+    assert (daily["episodes"], daily["seed"], daily["options"]["schedule"]) == (800, 3, "daily")
+    assert "Not a medical device" in daily["notice"]
+    assert [c["key"] for c in daily["comparisons"]] == ["B", "C"]
+    table = rows(daily, "B")
+    assert set(table) == {"agent", *protocols.PROTOCOLS}
+    assert table["agent"]["label"] == "rule"
+    assert {row["kind"] for row in table.values()} == {"agent", "protocol", "ceiling", "floor"}
+    for row in table.values():
+        for name, measure in row["metrics"].items():
+            assert name in daily["columns"]
+            low, high = measure["interval"]
+            assert low <= measure["mean"] <= high
+    assert table["agent"]["metrics"]["return"]["mean"] == daily["return_mean"]
+    assert daily["outcomes"]["ttr"] == table["agent"]["metrics"]["ttr"]
+    assert all(row["metrics"]["tests"]["mean"] == 30 for row in table.values())
+    assert all(len(c["note"]) < 600 for c in daily["comparisons"])  # reports cut longer ones off
+    assert Warfarin().evaluation(by_threshold, 800, 3, "rule") == daily
+    own = rows(daily, "C")
+    assert own["agent"]["label"] == "rule: 30 tests"
+    assert own["uw"]["metrics"]["tests"]["mean"] < 9
+    assert "ttr_rosendaal" not in own["fixed5"]["metrics"]  # never tested: nothing to interpolate
+    assert not any("return_gain" in row["metrics"] for row in own.values())
+
+
+def test_clinic_evaluation_compares_on_the_clinics_days() -> None:
+    found = trial.evaluation(by_threshold, Warfarin(schedule="clinic"), 300, 0)
+    assert [c["key"] for c in found["comparisons"]] == ["A", "C"]
+    table = rows(found, "A")
+    assert all(row["metrics"]["tests"]["mean"] == 8 for row in table.values())
+    assert rows(found, "C")["agent"]["label"].endswith("8 tests")
+    assert found["policy_map"]["title"].startswith("What the policy does on day 14")
+
+
+@pytest.mark.parametrize("actions", ["step", "dose"])
+def test_an_agent_that_always_holds_is_the_fixed_dose(actions: Any) -> None:
+    """Same patients, same errors, same bleeds: the paired difference is exactly nothing."""
+    options = Warfarin(actions=actions)
+    act = hold if actions == "step" else (lambda obs: np.full((len(obs), 1), 5.0, np.float32))
+    agent, fixed = trial.play_agent(act, options, 3000, 7), trial.play_protocol("fixed5", options, 3000, 7)
+    assert fixed.columns["major_bleed"].sum() > 3
+    for name in ("inr", "dose_mg", "measured", "tested", "live"):
+        np.testing.assert_array_equal(getattr(agent, name), getattr(fixed, name))
+    for name in agent.columns:
+        np.testing.assert_array_equal(agent.columns[name], fixed.columns[name])
+
+
+def test_return_gain_is_paired_with_the_best_protocol(daily: dict[str, Any]) -> None:
+    table = rows(daily, "B")
+    best = max((r for r in table.values() if r["kind"] == "protocol"), key=lambda r: r["metrics"]["return"]["mean"])
+    assert best["name"] == "uw_initiation"
+    assert "return_gain" not in best["metrics"]
+    agent = trial.returns(trial.play_agent(by_threshold, Warfarin(), 800, 3))
+    rival = trial.returns(trial.play_protocol(best["name"], Warfarin(), 800, 3))
+    gain = table["agent"]["metrics"]["return_gain"]
+    assert gain["mean"] == pytest.approx((agent - rival).mean())
+    half = 1.96 * (agent - rival).std(ddof=1) / 800**0.5
+    assert gain["interval"] == pytest.approx([gain["mean"] - half, gain["mean"] + half], abs=0.01)
+
+
+def test_measures_by_hand() -> None:
+    course = trial.play_protocol("uw", Warfarin(), 500, 1, own_schedule=True)
+    found = trial.metrics(course)
+    inr = course.inr
+    assert found["ttr"]["mean"] == pytest.approx(100 * ((inr >= 2) & (inr <= 3)).mean())
+    assert found["below_2"]["mean"] == pytest.approx(100 * (inr < 2).mean())
+    assert found["above_4"]["mean"] == pytest.approx(100 * (inr > 4).mean())
+    assert found["tests"]["mean"] == pytest.approx(course.tested.sum(axis=0).mean())
+    assert found["dose_changes"]["mean"] == pytest.approx((np.abs(np.diff(course.dose_mg, axis=0)) > 1e-6).sum() / 500)
+    bleeds = course.columns["major_bleed"].sum() / (500 * 30) * 36500
+    assert found["bleeds"]["mean"] == pytest.approx(bleeds)
+    some = np.arange(500) < 100
+    assert trial.metrics(course, some)["ttr"]["mean"] == pytest.approx(100 * ((inr >= 2) & (inr <= 3))[:, some].mean())
+
+
+def test_a_policy_is_judged_by_its_own_tests() -> None:
+    """On one's own schedule only the INRs that were seen enter Rosendaal's measure."""
+    course = trial.play_protocol("uw", Warfarin(), 200, 0, own_schedule=True)
+    hidden = np.where(course.tested, course.measured, np.nan)
+    np.testing.assert_array_equal(
+        trial.rosendaal(hidden, course.tested), trial.rosendaal(course.measured, course.tested)
+    )
+
+
+def test_rosendaal_against_day_by_day_interpolation() -> None:
+    rng = np.random.default_rng(0)
+    measured, tested = np.round(rng.uniform(1, 4.5, (30, 60)), 1), rng.random((30, 60)) < 0.2
+    tested[[4, 17], :] |= tested.sum(axis=0) < 2
+    tested[:, 0] = False
+    tested[:, 1] = np.arange(30) == 4
+    found = trial.rosendaal(measured, tested)
+    assert np.isnan(found[:2]).all()
+    for i in range(2, 60):
+        when = np.flatnonzero(tested[:, i])
+        days = np.arange(when[0] + 1, when[-1] + 1)
+        inr = np.interp(days, when, measured[when, i])
+        inside = (inr >= 2 - 1e-9) & (inr <= 3 + 1e-9)
+        assert found[i] == pytest.approx(100 * inside.mean())
+
+
+@pytest.mark.parametrize("events", [0, 1, 3, 10, 50])
+def test_event_rate_interval_is_nearly_poissons(events: int) -> None:
+    rate = trial.event_rate(events, 36500.0)
+    exact = [chi2.ppf(0.025, 2 * events) / 2 if events else 0.0, chi2.ppf(0.975, 2 * events + 2) / 2]
+    assert rate["mean"] == events
+    np.testing.assert_allclose(rate["interval"], exact, rtol=0.04, atol=0.02)
+
+
+def test_intervals_cover_what_they_should() -> None:
+    rng = np.random.default_rng(0)
+    covered = [
+        low <= 0.0 <= high for low, high in (trial.interval(rng.normal(0, 3, 200))["interval"] for _ in range(1000))
+    ]
+    assert np.mean(covered) == pytest.approx(0.95, abs=0.02)
+
+
+def test_subgroups_divide_the_patients(daily: dict[str, Any]) -> None:
+    assert [group["title"] for group in daily["subgroups"]] == ["Genotype sensitivity", "Age"]
+    for group in daily["subgroups"]:
+        assert sum(row["episodes"] for row in group["rows"]) == 800
+        parts = [(row["episodes"], row["agent"]["return"]["mean"]) for row in group["rows"]]
+        assert sum(n * mean for n, mean in parts) / 800 == pytest.approx(daily["return_mean"])
+        assert group["reference_label"] == protocols.make(trial.REFERENCE).label
+    assert [row["label"] for row in daily["subgroups"][1]["rows"]] == ["under 65", "65 to 74", "75 and over"]
+
+
+def test_trajectories_show_two_patients_of_each_class(daily: dict[str, Any]) -> None:
+    shown = daily["trajectories"]
+    assert shown["band"] == [2.0, 3.0]
+    titles = [case["title"] for case in shown["cases"]]
+    assert [title.rsplit(", ", 1)[1] for title in titles] == [
+        "normal", "normal", "sensitive", "sensitive", "highly sensitive", "highly sensitive",
+    ]  # fmt: skip
+    course = trial.play_agent(by_threshold, Warfarin(), 800, 3)
+    who = int(titles[0].split()[1].rstrip(":"))
+    agent, reference = shown["cases"][0]["lines"]
+    assert (agent["label"], reference["label"]) == ("rule", "UW initiation table")
+    np.testing.assert_allclose(agent["y"], course.inr[:, who], atol=1e-3)
+    np.testing.assert_allclose(agent["y2"], course.dose_mg[:, who], atol=1e-3)
+    assert agent["x"] == list(range(1, 31))
+
+
+def test_policy_map_asks_the_right_questions() -> None:
+    asked = []
+
+    def act(obs: np.ndarray) -> np.ndarray:
+        asked.append(obs.copy())
+        return np.where(obs[:, 0] > 3, 0, np.where(obs[:, 8] > 7, 1, 2))
+
+    shown = charts.policy_map(act, Warfarin(observe="genotype"))
+    space = Warfarin(observe="genotype").kernel().observation_space
+    assert all(space.contains(obs) for obs in asked[0])
+    np.testing.assert_array_equal(asked[0][0, 4:8], [0, 1, 2, 3])
+    z = np.array(shown["z"])
+    assert z.shape == (len(shown["y"]), len(shown["x"])) == (16, 51)
+    assert z[5, shown["x"].index(3.5)] == 0
+    assert z[5, shown["x"].index(2.0)] == 2
+    assert z[10, shown["x"].index(2.0)] == 1
+    clinic = Warfarin(schedule="clinic")
+    charts.policy_map(act, clinic)
+    np.testing.assert_array_equal(asked[1][0, 4:8], [0, 4, 7, 9])
+    dose = charts.policy_map(lambda obs: obs[:, 8:9] + np.where(obs[:, :1] > 3, -1, 0.1), Warfarin(actions="dose"))
+    assert {z for row in dose["z"] for z in row} == {0, 1}
+
+
+def test_a_short_episode_has_a_map_and_measures_too() -> None:
+    found = trial.evaluation(hold, Warfarin(days=3), 50, 0)
+    assert found["policy_map"]["title"].startswith("What the policy does on day 3")
+    json.dumps(found, allow_nan=False)
+    assert "policy_map" not in trial.evaluation(hold, Warfarin(observe="all", days=3), 50, 0)
+
+
+def test_death_ends_what_is_counted() -> None:
+    options = Warfarin(death_ends=True, start_dose_mg=12.0)
+    course = trial.play_agent(hold, options, 30_000, 0)
+    died = course.columns["death"].any(axis=0)
+    assert died.sum() > 10
+    first = course.columns["death"].argmax(axis=0)[died]
+    np.testing.assert_array_equal(course.live.sum(axis=0)[died], first + 1)
+    assert course.live[:, ~died].all()
+    some = np.flatnonzero(died)[0]
+    assert trial.returns(course)[some] == pytest.approx(course.columns["reward"][: first[0] + 1, some].sum())
+
+
+def test_held_out_patients_are_not_trained_on() -> None:
+    assert trial.HELD_OUT + 2**31 < 2**63
+    held_out = Patients.from_state(trial.held_out(Warfarin(), 100, 5).state)
+    trained = Patients.from_state(Batch(Warfarin().kernel(), 100, 5).state)
+    assert not np.isin(held_out.cl, trained.cl).any()
+    again = Patients.from_state(trial.held_out(Warfarin(schedule="clinic", observe="all"), 100, 5).state)
+    np.testing.assert_array_equal(held_out.cl, again.cl)

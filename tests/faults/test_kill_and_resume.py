@@ -1,0 +1,93 @@
+"""kill -9 at random moments, then resume: the same bytes as an undisturbed run."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+TOYS = Path(__file__).parents[1] / "engine" / "toys.py"
+
+CASES = {
+    "ppo, native": ["ppo", "CartPole-v1", "--total-steps", "40000", "--num-envs", "4", "--eval-episodes", "5"],
+    "ppo, normalised, own environment": [
+        "ppo", f"{TOYS}:Reach", "--total-steps", "16000", "--num-envs", "3", "--horizon", "50", "--normalize-obs",
+        "--normalize-reward", "--eval-episodes", "3",
+    ],
+    "q_learning, own environment": ["q_learning", f"{TOYS}:Corridor", "--total-steps", "60000", "--eval-episodes", "3"],
+}  # fmt: skip
+
+
+def cumulant(*words, **options):
+    return subprocess.Popen(
+        [sys.executable, "-m", "cumulant.cli.main", *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def finish(process):
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    return out
+
+
+def fingerprint(run):
+    names = ("metrics.jsonl", "policy/best.safetensors", "policy/last.safetensors", "evaluation.json", "config.json")
+    return {name: (run / name).read_bytes() for name in names}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_killed_and_resumed_is_undisturbed(case, tmp_path):
+    words = ["train", *CASES[case], "--quiet", "--checkpoint-seconds", "0.2", "--out"]
+    began = time.monotonic()
+    finish(cumulant(*words, tmp_path / "whole"))
+    duration = time.monotonic() - began
+    dice = random.Random(case)
+    killed, process = 0, cumulant(*words, tmp_path / "torn")
+    for _ in range(3):
+        rows = tmp_path / "torn" / "metrics.jsonl"
+        while process.poll() is None and not (rows.exists() and rows.stat().st_size):
+            time.sleep(0.01)  # the first moment at which there is something to lose
+        time.sleep(dice.uniform(0.0, 0.3 * duration))
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            killed += 1
+        process.communicate()
+        process = cumulant("resume", tmp_path / "torn", "--quiet")
+    finish(process)
+    assert killed >= 1
+    assert fingerprint(tmp_path / "torn") == fingerprint(tmp_path / "whole")
+
+
+def test_a_killed_group_goes_on_with_every_seed(tmp_path):
+    words = ["train", "ppo", "CartPole-v1", "--total-steps", "30000", "--eval-episodes", "5", "--seeds", "3", "--quiet"]
+    words += ["--checkpoint-seconds", "0.2", "--out"]
+    finish(cumulant(*words, tmp_path / "whole"))
+    process = cumulant(*words, tmp_path / "torn")
+    while not (tmp_path / "torn" / "seeds.json").exists():
+        time.sleep(0.01)
+    time.sleep(0.3)
+    process.kill()
+    process.communicate()
+    finish(cumulant("resume", tmp_path / "torn", "--quiet"))
+    for seed in range(3):
+        assert fingerprint(tmp_path / "torn" / f"seed_{seed}") == fingerprint(tmp_path / "whole" / f"seed_{seed}")
+    assert (tmp_path / "torn" / "evaluation.json").read_bytes() == (tmp_path / "whole" / "evaluation.json").read_bytes()
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
+    process = cumulant("train", "ppo", "CartPole-v1", "--total-steps", "10000000", "--quiet", "--out", tmp_path / "run")
+    while not (tmp_path / "run" / "metrics.jsonl").exists() or not (tmp_path / "run" / "metrics.jsonl").stat().st_size:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"cumulant resume {tmp_path / 'run'}" in err
+    assert "Traceback" not in err
+    assert list((tmp_path / "run" / "state").glob("*.pt"))

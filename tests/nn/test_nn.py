@@ -1,0 +1,107 @@
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from torch import nn
+
+from cumulant.errors import ConfigError
+from cumulant.nn.actor_critic import ActorCritic
+from cumulant.nn.encoder import encode, encoded_size
+from cumulant.nn.flat import Flat
+from cumulant.nn.normalisation import RewardScale, RunningNorm
+
+
+def small():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2))
+
+
+def test_modules_are_views_of_the_flat_vector():
+    net = small()
+    before = [p.detach().clone() for p in net.parameters()]
+    flat = Flat(net)
+    for p, b in zip(net.parameters(), before):
+        assert torch.equal(p, b)
+    with torch.no_grad():
+        flat.parameter.fill_(0.5)
+    assert all((p == 0.5).all() for p in net.parameters())
+    net.load_state_dict({k: torch.ones_like(v) for k, v in net.state_dict().items()})
+    assert (flat.parameter == 1.0).all()
+
+
+def test_one_flat_adam_step_is_adam_on_the_modules():
+    plain, viewed = small(), small()
+    flat = Flat(viewed)
+    optimizers = torch.optim.Adam(plain.parameters(), 0.01), torch.optim.Adam([flat.parameter], 0.01, fused=True)
+    x = torch.randn(7, 3, generator=torch.Generator().manual_seed(1))
+    for _ in range(5):
+        for net, optimizer in zip((plain, viewed), optimizers):
+            (flat.zero_grad if net is viewed else optimizer.zero_grad)()
+            net(x).square().sum().backward()
+            if net is viewed:
+                norm = flat.clip_grad_norm(0.5)
+            else:
+                expected = nn.utils.clip_grad_norm_(net.parameters(), 0.5)
+            optimizer.step()
+        torch.testing.assert_close(norm, expected)
+    for p, q in zip(plain.parameters(), viewed.parameters()):
+        torch.testing.assert_close(p, q)
+
+
+def test_running_statistics_are_those_of_all_that_was_seen():
+    rng = torch.Generator().manual_seed(0)
+    parts = [torch.randn(n, 3, generator=rng) * 5 + 100 for n in (7, 1, 300)]
+    norm = RunningNorm(3)
+    for part in parts:
+        norm.update(part)
+    seen = torch.cat(parts)
+    torch.testing.assert_close(norm.mean, seen.mean(0))
+    torch.testing.assert_close(norm.var, seen.var(0, correction=0), rtol=1e-4, atol=1e-4)
+    fresh = RunningNorm(3)
+    fresh.load_state_dict(norm.state_dict())
+    assert torch.equal(fresh(seen), norm(seen))
+    assert norm(seen).std(0, correction=0).sub(1).abs().max() < 1e-3
+
+
+def test_rewards_are_scaled_by_the_spread_of_the_return_and_never_shifted():
+    reward = torch.full((50, 2), 4.0)
+    ended = torch.zeros(50, 2, dtype=torch.bool)
+    ended[24] = True
+    returns = []
+    for b in range(2):
+        running = 0.0
+        for t in range(50):
+            running = running * 0.9 + 4.0
+            returns.append(running)
+            if ended[t, b]:
+                running = 0.0
+    scale = RewardScale(2, 0.9)
+    torch.testing.assert_close(scale(reward, ended), reward / torch.tensor(returns).std(correction=0))
+
+
+@pytest.mark.parametrize(
+    ("space", "obs", "expected"),
+    [
+        (spaces.Discrete(3, start=2), np.array([2, 4]), [[1, 0, 0], [0, 0, 1]]),
+        (spaces.Box(-1, 1, (2, 1), np.float64), np.array([[[0.5], [1.0]]]), [[0.5, 1.0]]),
+        (spaces.MultiBinary(2), np.array([[1, 0]], np.int8), [[1, 0]]),
+    ],
+)
+def test_observations_become_vectors(space, obs, expected):
+    encoded = encode(space, torch.from_numpy(obs))
+    assert encoded.dtype == torch.float32
+    assert encoded.tolist() == expected
+    assert encoded.shape[-1] == encoded_size(space)
+
+
+def test_spaces_that_do_not_fit_are_named():
+    with pytest.raises(ConfigError, match="observations of Text"):
+        ActorCritic(spaces.Text(3), spaces.Discrete(2))
+    with pytest.raises(ConfigError, match="actions of MultiBinary"):
+        ActorCritic(spaces.Discrete(3), spaces.MultiBinary(2))
+
+
+def test_the_first_policy_is_nearly_uniform():
+    net = ActorCritic(spaces.Box(-1, 1, (4,)), spaces.Discrete(3), generator=torch.Generator().manual_seed(0))
+    probabilities = torch.softmax(net.actor(torch.randn(100, 4, generator=torch.Generator().manual_seed(1))), -1)
+    assert (probabilities - 1 / 3).abs().max() < 0.02
