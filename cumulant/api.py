@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from cumulant import catalogue, group
 from cumulant.envs import lookup
 from cumulant.errors import ConfigError, RunError, UsageError
+from cumulant.loading import is_path
 from cumulant.presets import PRESETS, Preset
 
 if TYPE_CHECKING:
@@ -405,7 +406,7 @@ def check_trust(directory: Path, trust: bool) -> None:
 
     spec = read_spec(directory)
     named = [spec["algo"], spec["env"], str(spec["env_options"].get("reward", ""))]
-    foreign = [name for name in named if catalogue.is_foreign(name)]
+    foreign = [name for name in named if is_path(name)]
     if not foreign:
         return
     try:

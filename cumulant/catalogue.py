@@ -11,11 +11,11 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from cumulant.envs.lookup import literal
 from cumulant.errors import UsageError, did_you_mean
+from cumulant.loading import is_path, load_module
 
 _PACKAGE = Path(__file__).parent
 
@@ -76,30 +76,19 @@ def source_of(algo: str) -> Path:
     return _PACKAGE / "algos" / f"{algo}.py"
 
 
-def is_foreign(name: str) -> bool:
-    """Return whether a name is a path of the user's own code rather than a name of ours or of Gymnasium."""
-    return ":" in name or name.endswith(".py") or ("." in name and "/" not in name and "-v" not in name)
-
-
 def load_algorithm(algo: str) -> Any:
     """Import an algorithm: a name of ours, a file (``my/ppo.py``), or a dotted module (``mylab.algos.foo``).
 
     Raises:
         UsageError: If there is none, or if it has no ``Config`` and ``train``.
     """
-    module: ModuleType
-    if algo.endswith(".py"):
-        from cumulant.engine.vector import load_file
-
-        module = load_file(Path(algo))
-    elif algo not in algorithms() and is_foreign(algo):
-        try:
-            module = importlib.import_module(algo)
-        except ModuleNotFoundError as problem:
-            raise UsageError(f"algorithm '{algo}' cannot be imported: {problem}") from problem
-    else:
-        source_of(algo)
+    module: Any
+    if algo in algorithms():
         module = importlib.import_module(f"cumulant.algos.{algo}")
+    elif is_path(algo):
+        module = load_module(algo)
+    else:
+        raise UsageError(f"no algorithm '{algo}': {did_you_mean(algo, algorithms())}")
     for name in ("Config", "train"):
         if not hasattr(module, name):
             raise UsageError(

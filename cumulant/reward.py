@@ -7,13 +7,14 @@ and an audit can ask what an agent earned without reaching the goal.
 
 from __future__ import annotations
 
-import importlib
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from cumulant.errors import ConfigError, did_you_mean
+from cumulant.loading import load_attribute
 
 Outcomes = Mapping[str, np.ndarray]
 TermFunction = Callable[[Outcomes], np.ndarray]
@@ -66,22 +67,30 @@ class Reward:
             Weighted terms, ``[B, len(terms)]`` float64; the reward is the sum over the last axis.
 
         Raises:
-            ConfigError: If a term needs a column that the environment does not report (message names both).
+            ConfigError: If a term needs a column that the environment does not report, or has another shape than the columns
+                (message names the term).
         """
         columns = []
+        size = next(iter(outcomes.values())).shape if outcomes else None
         for term in self.terms:
             try:
-                columns.append(term.weight * np.asarray(term.function(outcomes), dtype=np.float64))
+                column = term.weight * np.asarray(term.function(outcomes), dtype=np.float64)
             except KeyError as missing:
                 raise ConfigError(
                     f"reward '{self.name}', term '{term.name}': there is no outcome column {missing}; "
                     f"the environment reports {', '.join(outcomes)}"
                 ) from None
+            if column.shape != size:
+                raise ConfigError(
+                    f"reward '{self.name}', term '{term.name}' has shape {column.shape}: "
+                    f"it must give one number per environment, {size}"
+                )
+            columns.append(column)
         return np.stack(columns, axis=-1)
 
 
 def resolve(name: str, built_in: Mapping[str, Reward]) -> Reward:
-    """Find a reward by its built-in name or by ``module:function``.
+    """Find a reward by its built-in name, or by ``module:function`` or ``file.py:function``.
 
     The function may be a ``Reward``, a function without arguments that returns one, or a plain term function
     ``outcomes -> [B]``, which becomes a reward of one term.
@@ -91,25 +100,21 @@ def resolve(name: str, built_in: Mapping[str, Reward]) -> Reward:
         built_in: Rewards that the environment brings.
 
     Raises:
-        ConfigError: If there is no such reward (message names the closest).
+        UsageError: If there is no such reward (message names the closest), or it is nothing of the kind.
     """
     if name in built_in:
         return built_in[name]
     if ":" not in name:
         raise ConfigError(f"no reward '{name}': {did_you_mean(name, built_in)} (or give your own as module:function)")
-    module_name, _, attribute = name.partition(":")
-    try:
-        found = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as problem:
-        raise ConfigError(f"reward '{name}' cannot be loaded: {problem}") from problem
+    found = load_attribute(name)
     if isinstance(found, Reward):
         return found
     if not callable(found):
         raise ConfigError(f"reward '{name}' is a {type(found).__name__}; it must be a Reward or a function")
-    try:
-        made = found()
-    except TypeError:  # it takes the outcome columns: a term function
-        return Reward(name, (Term(attribute, 1.0, found),))
+    needed = [p for p in inspect.signature(found).parameters.values() if p.default is p.empty]
+    if needed:  # it takes the outcome columns: a term function
+        return Reward(name, (Term(name.rpartition(":")[2], 1.0, found),))
+    made = found()
     if not isinstance(made, Reward):
         raise ConfigError(
             f"reward '{name}' returned a {type(made).__name__}; without arguments it must return a Reward"

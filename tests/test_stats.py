@@ -143,6 +143,14 @@ def test_strata_are_kept() -> None:
     assert (high - low) / 2 == pytest.approx(1.96 * error, rel=0.1)
 
 
+def test_tasks_are_drawn_independently_of_each_other() -> None:
+    """Two tasks whose scores cancel run by run: drawing whole runs would see no variation at all."""
+    scores = np.random.default_rng(2).normal(size=(8, 1)) * np.array([1.0, -1.0])
+    point, low, high = stats.stratified_bootstrap(scores, np.random.default_rng(0), np.mean)
+    assert point == pytest.approx(0.0)
+    assert high - low > 0.3
+
+
 @pytest.mark.parametrize("scores", [[], [1.0, 2.0], [[]]])
 def test_stratified_bootstrap_says_which_shape_it_needs(scores: list[float]) -> None:
     with pytest.raises(ValueError, match=r"\[R, M\]"):

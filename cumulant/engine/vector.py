@@ -8,12 +8,7 @@ class, ``package.module:EnvClass`` or ``folder/file.py:EnvClass``, which needs n
 from __future__ import annotations
 
 import hashlib
-import importlib
-import importlib.util
-import os
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Protocol
 
 import gymnasium
@@ -23,6 +18,7 @@ from gymnasium import spaces
 from cumulant.envs import lookup, register
 from cumulant.envs.batched import Batch, EpisodeLog
 from cumulant.errors import CumulantError, EnvironmentFault, MissingPackage, UsageError, did_you_mean
+from cumulant.loading import load_attribute
 
 
 class VectorEnv(Protocol):
@@ -229,48 +225,3 @@ def make_single(env: str, options: Mapping[str, Any]) -> gymnasium.Env:
     if not isinstance(made, gymnasium.Env):
         raise UsageError(f"'{env}' is a {type(made).__name__}, not a gymnasium.Env")
     return made
-
-
-def load_attribute(path: str) -> Any:
-    """Import ``package.module:name`` or ``folder/file.py:name``; the current folder counts as importable.
-
-    Raises:
-        UsageError: If there is no such file, module or name.
-    """
-    module_name, _, attribute = path.rpartition(":")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        module = load_file(Path(module_name)) if module_name.endswith(".py") else importlib.import_module(module_name)
-    except ModuleNotFoundError as problem:
-        if problem.name and module_name.startswith(problem.name):
-            raise UsageError(f"'{path}': there is no module '{problem.name}' here") from problem
-        raise
-    if not hasattr(module, attribute):
-        names = [name for name in vars(module) if not name.startswith("_")]
-        raise UsageError(f"'{path}': the module has no '{attribute}': {did_you_mean(attribute, names)}")
-    return getattr(module, attribute)
-
-
-def load_file(path: Path) -> Any:
-    """Import a Python file by its path.
-
-    Raises:
-        UsageError: If there is no such file.
-    """
-    if not path.is_file():
-        raise UsageError(f"there is no file {path}")
-    # dataclasses and numba look a module up by its name, so it must be registered; the hash keeps two files of a name apart
-    name = f"{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        try:
-            spec.loader.exec_module(module)
-        except BaseException:
-            del sys.modules[name]
-            raise
-    return sys.modules[name]

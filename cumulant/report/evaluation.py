@@ -14,9 +14,7 @@ from typing import Any, TypeVar
 from cumulant.report.wording import first_outcome, number, outcome_name, plain
 
 # Far above any real evaluation; a page with a million rows would be one way to do harm.
-MOST_ROWS = 60
-MOST_CASES = 12
-MOST_POINTS = 2000
+MOST_ROWS, MOST_CASES, MOST_POINTS = 60, 12, 2000
 
 KINDS = ("agent", "protocol", "ceiling", "floor")
 
@@ -63,8 +61,8 @@ def default_column(key: str) -> Column:
     'Time in range, %'
     """
     label, unit, _ = outcome_name(key)
-    better = "higher" if key == "return" else ""
-    return Column(key, label[:1].upper() + label[1:], unit, better, 1 if unit == "%" else 2)
+    label = label[:1].upper() + label[1:]
+    return Column(key, label, unit, "higher" if key == "return" else "", 1 if unit == "%" else 2)
 
 
 @dataclass(frozen=True)
@@ -391,8 +389,8 @@ def _policy_map(raw: object) -> PolicyMap:
     if any(cell not in range(len(legend)) for row in rows for cell in row):
         raise _Misfit(f"z holds an action that the legend of {len(legend)} does not name")
     z = tuple(tuple(int(cell) for cell in row) for row in rows)
-    title = plain(entry.get("title") or "")
-    return PolicyMap(title, plain(entry.get("x_label", ""), 60), plain(entry.get("y_label", ""), 60), x, y, z, legend)
+    title, x_label, y_label = (plain(entry.get(key) or "", 120) for key in ("title", "x_label", "y_label"))
+    return PolicyMap(title, x_label, y_label, x, y, z, legend)
 
 
 def _agent_seed(raw: object) -> AgentSeed:

@@ -26,6 +26,7 @@ from cumulant.report.wording import (
     duration,
     first_outcome,
     fixed,
+    glued,
     magnitude,
     number,
     outcome_name,
@@ -132,7 +133,7 @@ def _cards(group: RunGroup) -> str:
             lines.append(f"best protocol {fixed(best.measures[key].mean, column.digits)}")
         cards.append(_card(column.label, _data(measure.mean, column.digits), column.unit, lines, key in main))
     if group.seconds is not None:
-        speed = f"{magnitude(group.steps_per_second)} steps a second" if group.steps_per_second else ""
+        speed = f"{magnitude(group.steps_per_second)} steps/s" if group.steps_per_second else ""
         text = f'<span class="text">{duration(group.seconds)}</span>'
         cards.append(_card("Training", text, "", [speed, "all seeds together" if len(group.runs) > 1 else ""], False))
     if not cards:
@@ -362,7 +363,7 @@ def _table(heads: Sequence[str], rows: Sequence[str]) -> str:
 
 
 def _header(column: Column) -> str:
-    return escape(column.label) + (f"<br>{escape(column.unit)}" if column.unit else "")
+    return escape(glued(column.label)) + (f"<br>{escape(column.unit)}" if column.unit else "")
 
 
 def _cell(measure: Measure | None, column: Column, best: bool) -> str:

@@ -31,6 +31,7 @@ from cumulant.report.wording import (
     duration,
     first_outcome,
     fixed,
+    glued,
     magnitude,
     outcome_name,
     plain,
@@ -241,12 +242,11 @@ def _print_table(
 
 
 def _head(column: Column, width: int) -> list[str]:
-    label = column.label.replace("< ", "<\u00a0").replace("> ", ">\u00a0")  # a sign stays with its number
-    return [*textwrap.wrap(label, width), *([column.unit] if column.unit else [])]
+    return [*textwrap.wrap(glued(column.label), width), *textwrap.wrap(glued(column.unit), width)]
 
 
 def _width(column: Column, measures: Sequence[Measure | None]) -> int:
-    words = [*column.label.replace("-", "- ").split(), column.unit]
+    words = glued(f"{column.label} {column.unit}").replace("-", "- ").split(" ")
     texts = [fixed(m.mean, column.digits) for m in measures if m]
     texts += [spread(m.mean, m.low, m.high, column.digits) for m in measures if m]
     return max(len(text) for text in [*words, *texts, "0.00"])

@@ -199,9 +199,13 @@ def algo_name(name: str) -> str:
     return name.replace("_", " ").capitalize() if name.replace("_", "").isalpha() else name
 
 
-def with_unit(text: str, unit: str) -> str:
-    """Append a unit to a label or number, when there is one."""
-    return f"{text} {unit}" if unit else text
+def glued(label: str) -> str:
+    r"""Return a label in which a sign stays on the line of its number.
+
+    >>> glued("INR < 2")
+    'INR <\xa02'
+    """
+    return label.replace("< ", "<\u00a0").replace("> ", ">\u00a0")
 
 
 def command_line(

@@ -1,38 +1,33 @@
-"""TensorBoard event files beside the metrics."""
+"""TensorBoard events, as records that the run appends and cuts like its other rows."""
 
 from __future__ import annotations
 
+import io
+import time
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+
+FILE = "tensorboard/events.out.tfevents.0"
 
 
-class Board:
-    """Writes rows of numbers as TensorBoard scalars.
+def first_record() -> bytes:
+    """Return the record that every event file begins with."""
+    from tensorboard.compat.proto.event_pb2 import Event
 
-    Opened with the first row, because importing the writer takes longer than a short run.
+    return _framed(Event(wall_time=time.time(), file_version="brain.Event:2"))
 
-    Args:
-        folder: Where the event files go.
-    """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._writer: Any = None
+def record(row: Mapping[str, float], step: int) -> bytes:
+    """Return a row of numbers as a record of scalars at this step count."""
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
 
-    def write(self, row: Mapping[str, float], step: int) -> None:
-        """Write one row at this step count."""
-        from tensorboard.compat.proto.event_pb2 import Event
-        from tensorboard.compat.proto.summary_pb2 import Summary
-        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+    values = [Summary.Value(tag=key, simple_value=float(value)) for key, value in row.items()]
+    return _framed(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))
 
-        if self._writer is None:
-            self._writer = EventFileWriter(str(self.folder))
-        values = [Summary.Value(tag=key, simple_value=float(value)) for key, value in row.items()]
-        self._writer.add_event(Event(step=step, summary=Summary(value=values)))
 
-    def close(self) -> None:
-        """Flush and close the file."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+def _framed(event: object) -> bytes:
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    buffer = io.BytesIO()
+    RecordWriter(buffer).write(event.SerializeToString())  # type: ignore[attr-defined]
+    return buffer.getvalue()

@@ -30,12 +30,11 @@ from typing import Any
 import torch
 
 from cumulant.errors import CheckpointError, Interrupted, NumericsError, RunError, RunInUse, StorageError
-from cumulant.run import checkpoint
-from cumulant.run.board import Board
+from cumulant.run import board, checkpoint
 from cumulant.run.manifest import differences, manifest
 
 Row = dict[str, float]
-ROW_FILES = ("metrics.jsonl", "timing.jsonl")
+ROW_FILES = ("metrics.jsonl", "timing.jsonl", board.FILE)
 
 
 class Run:
@@ -76,7 +75,6 @@ class Run:
         self._files: dict[str, Any] = {}
         self._lock: Any = None
         self._interrupted = False
-        self._board = Board(self.directory / "tensorboard")
         if not resume and self.directory.exists() and any(self.directory.iterdir()):
             raise RunError(
                 f"{self.directory} is not empty: continue it with `cumulant resume`, or choose another --out"
@@ -173,7 +171,6 @@ class Run:
         for file in self._files.values():
             file.close()
         self._files = {}
-        self._board.close()
         if self._lock is not None:
             self._lock.close()
             self._lock = None
@@ -219,12 +216,15 @@ class Run:
 
     def _cut(self, name: str, size: int) -> Any:
         """Open a file of rows for appending, without what came after the checkpoint."""
+        (self.directory / name).parent.mkdir(exist_ok=True)
         file = open(self.directory / name, "ab")  # noqa: SIM115  (held until close)
         if file.tell() < size:
             raise CheckpointError(
                 f"{self.directory / name} is shorter than its checkpoint says: rows were removed by hand"
             )
         file.truncate(size)
+        if name == board.FILE and size == 0:
+            file.write(board.first_record())
         return file
 
     def _warn_if_moved(self, facts: dict[str, Any]) -> None:
@@ -264,10 +264,10 @@ class Run:
         row = {"iteration": self.iteration, **self._row}
         timing = {"iteration": self.iteration, "seconds": round(self.seconds, 4)}
         try:
-            for name, content in zip(ROW_FILES, (row, timing)):
-                self._files[name].write(json.dumps(content).encode() + b"\n")
+            lines = [json.dumps(content).encode() + b"\n" for content in (row, timing)]
+            for name, line in zip(ROW_FILES, [*lines, board.record(row, int(row.get("steps", self.iteration)))]):
+                self._files[name].write(line)
                 self._files[name].flush()
-            self._board.write(row, int(row.get("steps", self.iteration)))
         except OSError as problem:
             full = problem.errno in (errno.ENOSPC, errno.EDQUOT)
             raise StorageError(

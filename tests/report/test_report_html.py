@@ -68,23 +68,23 @@ class Page(HTMLParser):
         return " ".join(self.text)
 
 
-def _hostile(value: Any) -> Any:
-    """The same structure with every string, and a key in every object, replaced by an attack."""
+def _hostile(value: Any, keys: bool) -> Any:
+    """The same structure with every string replaced by an attack; with ``keys``, one added to every object as well."""
     if isinstance(value, str):
         return HOSTILE
     if isinstance(value, list):
-        return [_hostile(item) for item in value]
+        return [_hostile(item, keys) for item in value]
     if isinstance(value, dict):
-        return {key: _hostile(item) for key, item in value.items()} | {HOSTILE: HOSTILE}
+        return {key: _hostile(item, keys) for key, item in value.items()} | ({HOSTILE: HOSTILE} if keys else {})
     return value
 
 
-def hostile_run(place: Path) -> Path:
+def hostile_run(place: Path, keys: bool) -> Path:
     """A run in which every string is an attack."""
     fake_runs.write_run(place, iterations=8)
     for name in ("config.json", "manifest.json", "evaluation.json"):
         raw = json.loads((place / name).read_text())
-        (place / name).write_text(json.dumps(_hostile(raw)))
+        (place / name).write_text(json.dumps(_hostile(raw, keys)))
     rows = [json.loads(line) for line in (place / "metrics.jsonl").read_text().splitlines()]
     bad = {f"{group}/{HOSTILE}": 1.0 for group in ("outcome", "reward", "eval", "episode")}
     rows = [{key: value for key, value in row.items() if "range" not in key} | bad for row in rows]
@@ -104,8 +104,13 @@ def group(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_report(fake_runs.write_group(tmp_path_factory.mktemp("runs") / "group", (0, 1))).parent
 
 
-def test_nothing_from_a_hostile_directory_is_markup(tmp_path: Path) -> None:
-    text = write_report(hostile_run(tmp_path / "run")).read_text(encoding="utf-8")
+@pytest.mark.parametrize("keys", [False, True])
+def test_nothing_from_a_hostile_directory_is_markup(tmp_path: Path, keys: bool) -> None:
+    place = hostile_run(tmp_path / "run", keys)
+    known = load(place).evaluation
+    assert known is not None
+    assert bool(known.problems) == keys  # without added keys every part fits, and so every part is printed
+    text = write_report(place).read_text(encoding="utf-8")
     read = Page(text)
     assert {tag for tag, _ in read.tags} <= ALLOWED
     for _, attributes in read.tags:

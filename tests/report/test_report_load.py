@@ -59,6 +59,22 @@ def test_broken_lines_in_the_middle_are_counted(tmp_path: Path) -> None:
     assert run.problems == ("metrics.jsonl: 2 line(s) that are no JSON object are left out, the first is 4",)
 
 
+def test_bytes_that_are_no_text_cost_their_line_only(tmp_path: Path) -> None:
+    place = fake_runs.write_run(tmp_path / "run", iterations=3)
+    raw = (place / "metrics.jsonl").read_bytes()
+    (place / "metrics.jsonl").write_bytes(b"\xff\xfe\n" + raw)
+    run = load_run(place)
+    assert len(run.rows) == 3
+    assert run.problems == ("metrics.jsonl: 1 line(s) that are no JSON object are left out, the first is 1",)
+
+
+def test_a_measure_needs_a_mean() -> None:
+    known = parse_evaluation({"outcomes": {"a": {"interval": [1, 2]}, "b": {"mean": 1, "interval": [0]}, "c": 2}})
+    assert set(known.measures) == {"b", "c"}
+    assert known.measures["b"].low is None
+    assert known.measures["c"].mean == 2.0
+
+
 def test_values_that_are_no_numbers_leave_a_gap(tmp_path: Path) -> None:
     place = fake_runs.write_run(tmp_path / "run", iterations=3)
     rows = [{"steps": 1, "a": 1.0}, {"steps": 2, "a": "x"}, {"steps": 3, "a": None}, {"steps": 4}, {"steps": 5, "a": 5}]

@@ -88,7 +88,9 @@ def test_the_users_own_settings_change_nothing(known: Evaluation) -> None:
     import matplotlib
 
     first = plots.svg(plots.learning_curve(_curve(), "Return"))
-    with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "red", "text.parse_math": True}):
+    with matplotlib.rc_context(
+        {"font.size": 30, "axes.facecolor": "red", "text.parse_math": True, "xtick.direction": "in"}
+    ):
         assert plots.svg(plots.learning_curve(_curve(), "Return")) == first
 
 

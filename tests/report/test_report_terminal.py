@@ -60,7 +60,8 @@ def test_speed_is_that_of_the_last_rows_and_survives_a_resume() -> None:
     with LiveProgress(console=console, plain_seconds=0) as progress:
         progress.update(0, _row(90_000, 10.0))
         progress.update(0, _row(40_000, 4.0))  # back to a checkpoint
-    assert "10.0k steps/s" in _printed(console).splitlines()[-1]
+        progress.update(0, _row(60_000, 12.0))
+    assert "2.50k steps/s" in _printed(console).splitlines()[-1]
 
 
 def test_plain_lines_come_now_and_then_and_at_the_end() -> None:
@@ -193,6 +194,9 @@ def test_an_evaluation_fits_any_width_and_names_what_it_leaves_out(width: int) -
     line = next(line for line in table.splitlines() if "PPO (this run)" in line)
     shown = len(line.split("(this run)")[1].split())
     assert shown >= 2  # return and time in range, always
+    measures = raw["comparisons"][0]["rows"][0]["metrics"]
+    expected = [f"{measures[key]['mean']:.{spec['digits']}f}" for key, spec in raw["columns"].items()]
+    assert line.split("(this run)")[1].split() == expected[:shown]
     labels = [spec["label"] for spec in raw["columns"].values()]
     left_out = re.findall(r"not shown at this width: (.*(?:\n.+)*?)\n\n", table + "\n\n")
     assert " ".join(" ".join(left_out).split()) == ", ".join(labels[shown:])

@@ -57,6 +57,20 @@ def test_a_resumed_run_is_the_undisturbed_one(tmp_path):
     assert len((tmp_path / "torn" / "timing.jsonl").read_text().splitlines()) == 20
 
 
+def test_tensorboard_reads_every_row_once(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    torn = Run(tmp_path / "run", SPEC, checkpoint_every_seconds=0.0)
+    with pytest.raises(KeyboardInterrupt):
+        walk(torn, 6, stop_at=3)
+    torn.close()
+    walk(Run(tmp_path / "run", SPEC, resume=True), 6)
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload().Scalars("walk/x")
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [event.step for event in events] == [1, 2, 3, 4, 5, 6]
+    np.testing.assert_allclose([event.value for event in events], [row["walk/x"] for row in rows], rtol=1e-6)
+
+
 def test_nothing_is_written_before_the_first_iteration(tmp_path):
     run = Run(tmp_path / "runs" / "new", SPEC)
     run.track(walker=Walk())

@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+
+from cumulant.errors import ConfigError, UsageError
+from cumulant.reward import Reward, Term, resolve
+
+OUTCOMES = {"inr": np.array([1.5, 2.5, 4.5]), "bleed": np.array([0.0, 1.0, 0.0])}
+OURS = {"calm": Reward("calm", (Term("high", -2.0, lambda o: o["inr"] > 4), Term("bleed", -5.0, lambda o: o["bleed"])))}
+
+
+def test_terms_are_weighted_one_by_one():
+    np.testing.assert_array_equal(OURS["calm"].split(OUTCOMES), [[0, 0], [0, -5], [-2, 0]])
+    assert OURS["calm"].term_names == ("high", "bleed")
+
+
+def test_a_missing_column_and_a_wrong_shape_are_named():
+    with pytest.raises(
+        ConfigError, match=r"term 'x': there is no outcome column 'dose'; the environment reports inr, bleed"
+    ):
+        Reward("r", (Term("x", 1.0, lambda o: o["dose"]),)).split(OUTCOMES)
+    with pytest.raises(ConfigError, match=r"term 'x' has shape \(\): it must give one number per environment"):
+        Reward("r", (Term("x", 1.0, lambda o: o["inr"].mean()),)).split(OUTCOMES)
+
+
+@pytest.fixture
+def lab(workspace):
+    (workspace / "lab_rewards.py").write_text(
+        "from cumulant.reward import Reward, Term\n"
+        "def low(outcomes):\n    return outcomes['inr'] < 2\n"
+        "def made():\n    return Reward('made', (Term('low', -1.0, low),))\n"
+        "ready = made()\n"
+        "number = 3\n"
+        "def wrong():\n    return 3\n"
+    )
+    (workspace / "torn.py").write_text("import math\nmath.nothing\n")
+    (workspace / "typo.py").write_text("def f(:\n")
+
+
+@pytest.mark.parametrize("path", ["lab_rewards:low", "lab_rewards.py:low"])
+def test_a_function_of_the_outcomes_is_a_reward_of_one_term(lab, path):
+    reward = resolve(path, OURS)
+    assert reward.term_names == ("low",)
+    np.testing.assert_array_equal(reward.split(OUTCOMES), [[1], [0], [0]])
+
+
+@pytest.mark.parametrize("name", ["made", "ready"])
+def test_a_reward_or_a_function_that_makes_one(lab, name):
+    assert resolve(f"lab_rewards.py:{name}", OURS).name == "made"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("clam", "did you mean 'calm'"),
+        ("lab_rewards.py:number", "is a int; it must be a Reward or a function"),
+        ("lab_rewards.py:wrong", "returned a int"),
+        ("lab_rewards.py:hight", "has no 'hight'"),
+        ("nowhere.py:f", r"there is no file nowhere.py"),
+        ("torn.py:f", r"torn.py does not import: AttributeError: .*\(torn.py, line 2\)"),
+        ("typo.py:f", r"typo.py does not import: SyntaxError: .*line 1"),
+    ],
+)
+def test_what_is_no_reward_says_why(lab, name, message):
+    with pytest.raises(UsageError, match=message):
+        resolve(name, OURS)
