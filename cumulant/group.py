@@ -41,7 +41,13 @@ def start(directory: Path, specs: Sequence[Mapping[str, Any]], progress: Progres
     """
     if directory.exists() and any(directory.iterdir()):
         raise RunError(f"{directory} is not empty: continue it with `cumulant resume`, or choose another --out")
-    _train(directory, specs, progress)
+    from cumulant.run.run import missing, remove_empty
+
+    made = missing(directory)
+    try:
+        _train(directory, specs, progress)
+    finally:
+        remove_empty(made)  # which they are only if no seed could start
 
 
 def resume(directory: Path, progress: Progress | None = None) -> None:
@@ -100,9 +106,10 @@ def merge(evaluations: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
 
     The agent's figures become means over seeds. Their intervals hold both what another seed would have learned (Student t
     over the seeds' means) and what other episodes would have shown (the episodes' own interval), added in quadrature; the
-    seeds share their evaluation episodes, so the second part does not shrink with their number. Everything that is not the
-    agent's (protocols on the same patients) is the same in all of them. Trajectories and the policy map are those of the
-    best seed.
+    seeds share their evaluation episodes, so the second part does not shrink with their number. Two seeds say too little
+    for that (t would be 12.7): there the interval goes from the lowest to the highest end of their own intervals.
+    Everything that is not the agent's (protocols on the same patients) is the same in all of them. Trajectories and the
+    policy map are those of the best seed.
 
     Args:
         evaluations: Of each seed, all of the same environment and options.
@@ -147,18 +154,23 @@ def merge(evaluations: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _merge_measures(measures: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    return {name: _merge_measure([each[name] for each in measures]) for name in measures[0]}
+    merged = {name: _merge_measure([each[name] for each in measures]) for name in measures[0]}
+    for name, measure in merged.items():
+        if not name.startswith("return") and all(each[name]["interval"][0] >= 0.0 for each in measures):
+            measure["interval"][0] = max(measure["interval"][0], 0.0)  # rates and shares stay what they are
+    return merged
 
 
 def _merge_measure(measures: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    lows, highs = ([each["interval"][end] for each in measures] for end in (0, 1))
     over_seeds = mean_interval([each["mean"] for each in measures])
-    between = over_seeds.high - over_seeds.mean if len(measures) > 1 else 0.0
-    below = float(np.mean([each["mean"] - each["interval"][0] for each in measures]))
-    above = float(np.mean([each["interval"][1] - each["mean"] for each in measures]))
-    low = over_seeds.mean - math.hypot(between, below)
-    if all(each["interval"][0] >= 0.0 for each in measures):
-        low = max(low, 0.0)  # rates and shares stay what they are
-    return {"mean": over_seeds.mean, "interval": [low, over_seeds.mean + math.hypot(between, above)]}
+    mean = over_seeds.mean
+    if len(measures) < 3:
+        return {"mean": mean, "interval": [min(lows), max(highs)]}
+    between = over_seeds.high - mean
+    low = mean - math.hypot(between, float(np.mean([each["mean"] - each["interval"][0] for each in measures])))
+    high = mean + math.hypot(between, float(np.mean([each["interval"][1] - each["mean"] for each in measures])))
+    return {"mean": mean, "interval": [low, high]}
 
 
 def _train(directory: Path, specs: Sequence[Mapping[str, Any]], progress: Progress | None) -> None:

@@ -48,4 +48,4 @@ def minibatches(
         device: Where the indices are wanted.
     """
     order = torch.randperm(num_samples, generator=generator).to(device)
-    yield from order.chunk(num_minibatches)
+    yield from order.tensor_split(num_minibatches)  # sizes differ by one at most

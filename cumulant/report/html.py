@@ -83,9 +83,11 @@ def page(group: RunGroup) -> str:
         parts += [_comparisons(evaluation), _trajectories(evaluation.trajectories), _policy_map(evaluation)]
         parts += [_subgroups(evaluation)]
     parts += [_terms(group), _seeds(group), _details(group)]
-    created = group.first.manifest.get("created")
-    made = f"Cumulant {escape(plain(group.first.manifest.get('cumulant', ''), 40))}"
-    made += f" · run of {escape(plain(created, 40))}" if created else ""
+    manifest = group.first.manifest
+    versions = manifest.get("versions")
+    version = versions.get("cumulant") if isinstance(versions, Mapping) else manifest.get("cumulant")
+    made = f"Cumulant {escape(plain(version or '', 40))}"
+    made += f" · run of {escape(plain(manifest['created'], 40))}" if manifest.get("created") else ""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
@@ -328,9 +330,11 @@ def _seeds(group: RunGroup) -> str:
 
 def _details(group: RunGroup) -> str:
     tables = []
+    # A report is passed on; the name of the machine that trained is nobody's business.
+    manifest = {key: value for key, value in group.first.manifest.items() if key != "host"}
     for title, value in (
         ("Configuration", group.first.config),
-        ("Manifest: versions, hardware, commit", group.first.manifest),
+        ("Manifest: versions, hardware, commit", manifest),
         ("Evaluation options", group.evaluation.options if group.evaluation else {}),
     ):
         rows = [f"<tr><td>{escape(key)}</td><td>{escape(text)}</td></tr>" for key, text in _flat(value)][:400]

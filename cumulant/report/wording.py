@@ -46,7 +46,7 @@ def plain(value: object, limit: int = 200) -> str:
     r"""Return text that cannot move a cursor, reorder a line or fill a page.
 
     Args:
-        value: Anything; not escaped for markup or HTML, that is done where it is printed.
+        value: Anything; not escaped for markup or HTML, that happens where it is printed.
         limit: Longest result in characters.
 
     >>> plain("red \x1b[31m text")

@@ -23,7 +23,7 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +35,14 @@ from cumulant.run.manifest import differences, manifest
 
 Row = dict[str, float]
 ROW_FILES = ("metrics.jsonl", "timing.jsonl", board.FILE)
+_FIRST_FILES = ("LOCK", "config.json", "manifest.json", *ROW_FILES)  # what there is before the first row
 
 
 class Run:
     """One training run and its directory.
 
-    Nothing is written before the first iteration, so a run that cannot start leaves nothing behind.
+    Nothing is written before the first iteration, and a run that fails before its first row takes its directory away again:
+    what could not start leaves nothing behind.
 
     Args:
         directory: Where the run lives.
@@ -74,6 +76,7 @@ class Run:
         self._row: Row = {}
         self._files: dict[str, Any] = {}
         self._lock: Any = None
+        self._made: list[Path] = []
         self._interrupted = False
         if not resume and self.directory.exists() and any(self.directory.iterdir()):
             raise RunError(
@@ -106,15 +109,18 @@ class Run:
         """Set numbers of this iteration's row (``group/name`` keys by ``**{...}``); several calls add up.
 
         Raises:
-            NumericsError: If a ``loss/`` number is not finite (message names it; the last checkpoint is intact).
+            NumericsError: If a ``loss/`` number is not finite (message names it and says whether there is a checkpoint).
         """
         for key, value in row.items():
             value = float(value)
             if not math.isfinite(value):
                 if key.startswith("loss/"):
+                    saved = (
+                        "the checkpoint before it is intact" if self._has_checkpoint() else "nothing was saved before"
+                    )
                     raise NumericsError(
-                        f"{key} became {value} in iteration {self.iteration} of {self.directory}. The checkpoint before it is "
-                        "intact; a lower --learning-rate, a smaller --max-grad-norm or normalised observations usually help"
+                        f"{key} became {value} in iteration {self.iteration} of {self.directory} ({saved}): "
+                        "a lower --learning-rate, a smaller --max-grad-norm or normalised observations usually help"
                     )
                 continue  # a mean over no episodes: absent says it better than NaN
             self._row[key] = int(value) if value.is_integer() and key in ("iteration", "steps") else value
@@ -167,11 +173,12 @@ class Run:
         return path
 
     def close(self) -> None:
-        """Close the files and let others have the directory."""
+        """Close the files and let others have the directory; without a single row, take it away."""
         for file in self._files.values():
             file.close()
         self._files = {}
         if self._lock is not None:
+            self._remove_if_nothing_happened()
             self._lock.close()
             self._lock = None
 
@@ -179,6 +186,7 @@ class Run:
 
     def _open(self) -> int:
         """Lock the directory, restore what is there, and return the iteration to go on with."""
+        self._made = missing(self.directory)
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             self._lock = open(self.directory / "LOCK", "a+")  # noqa: SIM115  (held until close)
@@ -226,6 +234,20 @@ class Run:
         if name == board.FILE and size == 0:
             file.write(board.first_record())
         return file
+
+    def _has_checkpoint(self) -> bool:
+        return any((self.directory / "state").glob("*.pt"))
+
+    def _remove_if_nothing_happened(self) -> None:
+        metrics = self.directory / ROW_FILES[0]
+        if self._resume or (metrics.exists() and metrics.stat().st_size):
+            return
+        files = [path for path in self.directory.rglob("*") if not path.is_dir()]
+        if {path.relative_to(self.directory).as_posix() for path in files} <= set(_FIRST_FILES):
+            for file in files:
+                file.unlink(missing_ok=True)
+            remove_empty([(self.directory / board.FILE).parent])
+            remove_empty(self._made)
 
     def _warn_if_moved(self, facts: dict[str, Any]) -> None:
         try:
@@ -288,3 +310,19 @@ class Run:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
         return {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+
+
+def missing(directory: Path) -> list[Path]:
+    """Return the directories that must be made for this one to exist, itself first."""
+    return [path for path in (directory, *directory.parents) if not path.exists()]
+
+
+def remove_empty(directories: Sequence[Path]) -> None:
+    """Remove directories, each inside the next, up to the first that holds something."""
+    for directory in directories:
+        try:
+            directory.rmdir()
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return

@@ -201,9 +201,10 @@ def write_run(
     _write(
         place / "manifest.json",
         {
-            "cumulant": "0.1.0",
-            "versions": {"python": "3.12.4", "torch": "2.13.0", "numpy": "2.4.6"},
-            "hardware": {"cpu": "AMD EPYC", "cores": 2, "memory_gb": 24},
+            "versions": {"python": "3.12.4", "cumulant": "0.1.0", "torch": "2.13.0", "numpy": "2.4.6"},
+            "machine": {"system": "Linux", "architecture": "x86_64", "processor": "some processor"},
+            "host": "private-host",
+            "cores": 2,
             "commit": "0f3a9c2",
             "seed": seed,
             "threads": 1,

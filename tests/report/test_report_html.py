@@ -236,7 +236,15 @@ def test_the_command_and_configuration_are_there(group: Path) -> None:
         "cumulant train ppo warfarin --schedule daily --reward inr_band --no-genotype --total-steps 1996800 --seeds 2"
     )
     assert command in read.words
-    for word in ("config.net.hidden", "[64, 64]", "versions.torch", "2.13.0", "0f3a9c2"):
+    assert "private-host" not in read.words
+    for word in (
+        "Cumulant 0.1.0 · run of 2026-03-02",
+        "config.net.hidden",
+        "[64, 64]",
+        "versions.torch",
+        "2.13.0",
+        "0f3a9c2",
+    ):
         assert word in read.words
 
 
