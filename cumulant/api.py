@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cumulant import catalogue, group
+from cumulant.catalogue import copy as copy
+from cumulant.catalogue import listing as listing
 from cumulant.envs import lookup
 from cumulant.errors import ConfigError, RunError, UsageError
+from cumulant.group import members, read_spec
 from cumulant.loading import is_path
 from cumulant.presets import PRESETS, Preset
 
@@ -77,6 +80,11 @@ def preset_for(algo: str, env: str) -> Preset | None:
     return PRESETS.get((Path(algo).stem, listed.name if listed else env))
 
 
+def notice(env: str) -> str:
+    """Return what must be said wherever results of an environment are shown; "" for nothing."""
+    return lookup.notice(env)
+
+
 def make_spec(
     algo: str,
     env: str,
@@ -103,10 +111,14 @@ def make_spec(
         UsageError: If the algorithm or the environment does not exist.
         ConfigError: If a field or an option does not exist or is refused.
     """
-    from cumulant.run.config import from_dict, to_dict
+    from cumulant.run.config import check_device, from_dict, to_dict
 
     if seed < 0 or seed >= 2**63:
         raise ConfigError(f"seed = {seed}: it must be from 0 to 2**63 - 1")
+    if threads < 1:
+        raise ConfigError(f"threads = {threads}: there must be at least one")
+    if not checkpoint_seconds >= 0.0:
+        raise ConfigError(f"checkpoint_seconds = {checkpoint_seconds}: it must be at least 0")
     module = catalogue.load_algorithm(algo)
     options = dict(env_options or {})
     listed = lookup.find(env)
@@ -117,6 +129,7 @@ def make_spec(
         values = {**(preset.config if preset else {}), **fields}
         config = from_dict(module.Config, {**values, "env": env, "env_options": options}, where=algo)
     plain = to_dict(config)
+    check_device(plain.get("device", "cpu"))
     del plain["env"], plain["env_options"]
     return {
         "algo": algo,
@@ -295,10 +308,11 @@ def train_one(
 
     from cumulant.engine.evaluate import default_episodes
     from cumulant.engine.evaluate import evaluate as run_evaluation
-    from cumulant.run.config import from_dict
+    from cumulant.run.config import check_device, from_dict
     from cumulant.run.run import Run
 
     module = catalogue.load_algorithm(spec["algo"])
+    check_device(spec["config"].get("device", "cpu"))
     seed, env, options = spec["seed"], spec["env"], spec["env_options"]
     config = from_dict(module.Config, {**spec["config"], "env": env, "env_options": options}, where=spec["algo"])
     on_row = None if progress is None else lambda row: progress(seed, row)
@@ -313,8 +327,6 @@ def train_one(
             policy.card["evaluation"] = {
                 key: evaluation[key] for key in ("episodes", "seed", "return_mean", "return_interval", "outcomes")
             }
-            if "notice" in evaluation:
-                policy.card["notice"] = evaluation["notice"]
             policy.save(directory / "policy", "best")
         finally:
             run.close()
@@ -360,42 +372,6 @@ def next_directory(algo: str, env: str) -> Path:
     return root / f"{stem}-{max(taken, default=0) + 1:03d}"
 
 
-def members(directory: Path) -> dict[int, Path]:
-    """Return the runs of a directory by seed: those of a group, or the one that it is.
-
-    Raises:
-        RunError: If it is no run at all.
-    """
-    seeds = group.seeds_of(directory)
-    if seeds:
-        return {seed: directory / f"seed_{seed}" for seed in seeds}
-    if not directory.is_dir():
-        raise RunError(f"there is no directory {directory}: `ls runs/` shows what there is")
-    is_policy = (directory / "card.json").exists()
-    return {0 if is_policy else int(read_spec(directory)["seed"]): directory}
-
-
-def read_spec(directory: Path) -> dict[str, Any]:
-    """Read config.json of a run, or what the seeds of a group have in common.
-
-    Raises:
-        RunError: If it is missing or damaged.
-    """
-    is_group = (directory / "seeds.json").exists()
-    path = directory / ("seeds.json" if is_group else "config.json")
-    try:
-        spec = json.loads(path.read_text(encoding="utf-8"))
-        spec = spec["spec"] if is_group else spec
-    except FileNotFoundError:
-        raise RunError(f"{directory} holds no run: there is no config.json in it") from None
-    except (ValueError, KeyError, TypeError) as problem:
-        raise RunError(f"{path} is damaged: {problem!r}") from problem
-    missing = [key for key in ("algo", "env", "env_options", "seed", "config") if key not in spec]
-    if missing:
-        raise RunError(f"{path} lacks {', '.join(missing)}")
-    return spec
-
-
 def check_trust(directory: Path, trust: bool) -> None:
     """Say which foreign code a run would import, and refuse it if another machine wrote the run.
 
@@ -419,40 +395,3 @@ def check_trust(directory: Path, trust: bool) -> None:
             "read that code, then add --trust if you believe it"
         )
     warnings.warn(f"{directory} imports {', '.join(foreign)} from {os.getcwd()}", stacklevel=3)
-
-
-# -- what there is ---------------------------------------------------------------------------------------------------------
-
-
-def listing() -> dict[str, dict[str, dict[str, str]]]:
-    """Return algorithms, environments and protocols by name, with what there is to say of each."""
-    return {
-        "algos": {
-            name: {"category": a.category, "summary": a.summary, "use": a.use}
-            for name, a in catalogue.algorithms().items()
-        },
-        "envs": {
-            name: {"gym_id": e.gym_id, "replaces": e.replaces, "summary": e.summary}
-            for name, e in lookup.listing().items()
-        },
-        "protocols": {name: {"kind": p.category, "summary": p.summary} for name, p in catalogue.protocols().items()},
-    }
-
-
-def copy(algo: str, file: Path | str) -> Path:
-    """Write an editable copy of an algorithm, which ``train`` runs by its path.
-
-    Raises:
-        UsageError: If there is no such algorithm, or the file exists.
-        StorageError: If the disk refuses.
-    """
-    from cumulant.run.checkpoint import write_atomic
-
-    source, target = catalogue.source_of(algo), Path(file)
-    if target.suffix != ".py":
-        raise UsageError(f"{target}: give the copy a name that ends in .py")
-    if target.exists():
-        raise UsageError(f"{target} exists: choose another name, or remove it first")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(target, source.read_bytes())
-    return target

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cumulant.envs import lookup
 from cumulant.envs.lookup import literal
 from cumulant.errors import UsageError, did_you_mean
 from cumulant.loading import is_path, load_module
@@ -95,3 +96,36 @@ def load_algorithm(algo: str) -> Any:
                 f"algorithm '{algo}' has no '{name}': an algorithm file needs Config and train(config, run)"
             )
     return module
+
+
+def listing() -> dict[str, dict[str, dict[str, str]]]:
+    """Return algorithms, environments and protocols by name, with what there is to say of each."""
+    return {
+        "algos": {
+            name: {"category": a.category, "summary": a.summary, "use": a.use} for name, a in algorithms().items()
+        },
+        "envs": {
+            name: {"gym_id": e.gym_id, "replaces": e.replaces, "summary": e.summary}
+            for name, e in lookup.listing().items()
+        },
+        "protocols": {name: {"kind": p.category, "summary": p.summary} for name, p in protocols().items()},
+    }
+
+
+def copy(algo: str, file: Path | str) -> Path:
+    """Write an editable copy of an algorithm, which ``train`` runs by its path.
+
+    Raises:
+        UsageError: If there is no such algorithm, or the file exists.
+        StorageError: If the disk refuses.
+    """
+    from cumulant.run.checkpoint import write_atomic
+
+    source, target = source_of(algo), Path(file)
+    if target.suffix != ".py":
+        raise UsageError(f"{target}: give the copy a name that ends in .py")
+    if target.exists():
+        raise UsageError(f"{target} exists: choose another name, or remove it first")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(target, source.read_bytes())
+    return target

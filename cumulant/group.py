@@ -72,12 +72,50 @@ def seeds_of(directory: Path) -> list[int]:
         raise RunError(f"{directory / 'seeds.json'} cannot be read: {problem}") from problem
 
 
-def score(member: Path) -> float:
-    """Return the return of a seed's evaluation; minus infinity if it has none yet."""
+def members(directory: Path) -> dict[int, Path]:
+    """Return the runs of a directory by seed: those of a group, or the one that it is.
+
+    Raises:
+        RunError: If it is no run at all.
+    """
+    seeds = seeds_of(directory)
+    if seeds:
+        return {seed: directory / f"seed_{seed}" for seed in seeds}
+    if not directory.is_dir():
+        raise RunError(f"there is no directory {directory}: `ls runs/` shows what there is")
+    is_policy = (directory / "card.json").exists()
+    return {0 if is_policy else int(read_spec(directory)["seed"]): directory}
+
+
+def read_spec(directory: Path) -> dict[str, Any]:
+    """Read config.json of a run, or what the seeds of a group have in common.
+
+    Raises:
+        RunError: If it is missing or damaged.
+    """
+    is_group = (directory / "seeds.json").exists()
+    path = directory / ("seeds.json" if is_group else "config.json")
     try:
-        return float(json.loads((member / "evaluation.json").read_text(encoding="utf-8"))["return_mean"])
-    except (OSError, ValueError, KeyError):
-        return float("-inf")
+        spec = json.loads(path.read_text(encoding="utf-8"))
+        spec = spec["spec"] if is_group else spec
+    except FileNotFoundError:
+        raise RunError(f"{directory} holds no run: there is no config.json in it") from None
+    except (ValueError, KeyError, TypeError) as problem:
+        raise RunError(f"{path} is damaged: {problem!r}") from problem
+    missing = [key for key in ("algo", "env", "env_options", "seed", "config") if key not in spec]
+    if missing:
+        raise RunError(f"{path} lacks {', '.join(missing)}")
+    return spec
+
+
+def score(member: Path) -> float:
+    """Return a seed's best periodic evaluation; minus infinity if it has none yet.
+
+    Seeds are chosen by this and not by the final evaluation, whose episodes are kept for reporting.
+    """
+    path = member / "metrics.jsonl"
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    return max((row["eval/return"] for row in rows if "eval/return" in row), default=float("-inf"))
 
 
 def last_row(member: Path) -> dict[str, float]:
@@ -109,14 +147,19 @@ def merge(evaluations: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
     seeds share their evaluation episodes, so the second part does not shrink with their number. Two seeds say too little
     for that (t would be 12.7): there the interval goes from the lowest to the highest end of their own intervals.
     Everything that is not the agent's (protocols on the same patients) is the same in all of them. Trajectories and the
-    policy map are those of the best seed.
+    policy map are those of the first seed, and say so.
 
     Args:
         evaluations: Of each seed, all of the same environment and options.
     """
-    best = max(evaluations.values(), key=lambda evaluation: evaluation["return_mean"])
     every = list(evaluations.values())
-    merged = dict(best)
+    first_seed, first = next(iter(evaluations.items()))
+    merged = dict(first)
+    merged["intervals"] = (
+        "from the lowest to the highest end of both seeds' own 95 % intervals"
+        if len(every) == 2
+        else "95 %, over seeds and episodes"
+    )
     returned = _merge_measure([{"mean": e["return_mean"], "interval": e["return_interval"]} for e in every])
     merged["return_mean"], merged["return_interval"] = returned["mean"], returned["interval"]
     merged["outcomes"] = _merge_measures([e["outcomes"] for e in every])
@@ -125,7 +168,7 @@ def merge(evaluations: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
         | {
             "rows": [
                 row
-                if row["kind"] != "agent"
+                if row["name"] != "agent"
                 else row
                 | {
                     "label": f"{row['label']}, mean of {len(every)} seeds",
@@ -134,7 +177,7 @@ def merge(evaluations: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
                 for j, row in enumerate(comparison["rows"])
             ]
         }
-        for i, comparison in enumerate(best.get("comparisons", []))
+        for i, comparison in enumerate(first.get("comparisons", []))
     ]
     merged["subgroups"] = [
         subgroup
@@ -144,12 +187,16 @@ def merge(evaluations: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
                 for j, row in enumerate(subgroup["rows"])
             ]
         }
-        for i, subgroup in enumerate(best.get("subgroups", []))
+        for i, subgroup in enumerate(first.get("subgroups", []))
     ]
     merged["agent_seeds"] = [
         {key: e[key] for key in ("return_mean", "return_interval", "outcomes")} | {"seed": seed}
         for seed, e in evaluations.items()
     ]
+    if "policy_map" in first:
+        merged["policy_map"] = first["policy_map"] | {"title": f"{first['policy_map']['title']} (seed {first_seed})"}
+    if "trajectories" in first:
+        merged["trajectories"] = first["trajectories"] | {"seed": first_seed}
     return {key: value for key, value in merged.items() if value != []}
 
 
@@ -230,17 +277,17 @@ def _run_worker(directory: Path, spec: Mapping[str, Any], report: Progress, proc
     processes.append(process)
     assert process.stdin is not None
     assert process.stdout is not None
-    process.stdin.write(order + "\n")
-    process.stdin.flush()  # stays open: the worker ends when it closes, so that a killed parent leaves no orphans
     failure = None
-    for line in process.stdout:
-        message = json.loads(line)
-        if "row" in message:
-            report(int(spec["seed"]), message["row"])
-        else:
-            failure = message
-    code = process.wait()
-    process.stdin.close()
+    with process:
+        process.stdin.write(order + "\n")
+        process.stdin.flush()  # stays open: the worker ends when it closes, so that a killed parent leaves no orphans
+        for line in process.stdout:
+            message = json.loads(line)
+            if "row" in message:
+                report(int(spec["seed"]), message["row"])
+            else:
+                failure = message
+        code = process.wait()
     if failure is not None:
         kind = getattr(errors, failure["error"], CumulantError)
         raise kind(f"seed {spec['seed']}: {failure['message']}")

@@ -35,7 +35,8 @@ def test_several_seeds_hold_the_spread_of_seeds_and_of_episodes():
     assert agent["label"] == "ppo, mean of 3 seeds"
     assert protocol["metrics"]["return"]["mean"] == 1.0
     assert merged["subgroups"][0]["rows"][0]["agent"]["return"]["mean"] == pytest.approx(3.0)
-    assert merged["trajectories"] == {"of": 6.0}  # of the best seed
+    assert merged["trajectories"] == {"of": 1.0, "seed": 0}  # of the first seed, and says so
+    assert merged["intervals"] == "95 %, over seeds and episodes"
     assert [seed["seed"] for seed in merged["agent_seeds"]] == [0, 1, 5]
     assert merged["outcomes"]["bleeds"]["interval"][0] == 0.0  # a rate does not fall below nothing
 
@@ -43,6 +44,7 @@ def test_several_seeds_hold_the_spread_of_seeds_and_of_episodes():
 def test_two_seeds_show_the_range_of_their_intervals():
     merged = merge({0: evaluation(1.0, 0.3), 1: evaluation(2.0, 0.5)})
     assert merged["return_interval"] == [0.7, 2.5]
+    assert merged["intervals"].startswith("from the lowest to the highest")
 
 
 def test_one_seed_is_itself():

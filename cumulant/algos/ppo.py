@@ -29,7 +29,7 @@ from cumulant.maths.returns import gae
 from cumulant.maths.schedules import linear
 from cumulant.maths.value import clipped_value_loss, value_loss
 from cumulant.nn.actor_critic import ActorCritic
-from cumulant.nn.flat import Flat
+from cumulant.nn.flat import Flat, FlatAdam
 from cumulant.nn.normalisation import RewardScale
 from cumulant.run.config import require
 from cumulant.run.run import Run
@@ -94,10 +94,14 @@ class Config:
             require(self, name, getattr(self, name) >= 1, "at least 1")
         for name in ("gamma", "lam"):
             require(self, name, 0.0 <= getattr(self, name) <= 1.0, "in [0, 1]")
-        require(self, "learning_rate", self.learning_rate > 0.0, "above 0")
-        require(self, "clip", self.clip > 0.0, "above 0")
-        require(self, "max_grad_norm", self.max_grad_norm > 0.0, "above 0")
-        require(self, "minibatches", self.minibatches <= self.num_envs * self.horizon, "at most num_envs * horizon")
+        for name in ("learning_rate", "clip", "max_grad_norm"):
+            require(self, name, getattr(self, name) > 0.0, "above 0")
+        for name in ("learning_rate_end", "value_coef", "entropy_coef", "eval_every_steps"):
+            require(self, name, getattr(self, name) >= 0, "at least 0")
+        require(self, "value_clip", self.value_clip is None or self.value_clip > 0.0, "above 0, or none")
+        require(self, "hidden", all(size >= 1 for size in self.hidden), "sizes of at least 1")
+        samples = self.num_envs * self.horizon // 2  # whitening needs two in each part
+        require(self, "minibatches", self.minibatches <= samples, "at most half of num_envs * horizon")
 
 
 def train(config: Config, run: Run) -> Policy:
@@ -120,7 +124,7 @@ def train(config: Config, run: Run) -> Policy:
         run.rng("init"),
     ).to(config.device)
     flat = Flat(net)
-    optimizer = torch.optim.Adam([flat.parameter], lr=config.learning_rate, eps=1e-5, fused=True)
+    optimizer = FlatAdam(flat, config.learning_rate, eps=1e-5)
     reward_scale = RewardScale(config.num_envs, config.gamma).to(config.device)
     policy = Policy(net)
     keeper = Keeper(policy, run, config.env, config.env_options, config.eval_episodes)
@@ -133,7 +137,7 @@ def train(config: Config, run: Run) -> Policy:
 
     for iteration in run.iterations(total):
         fraction = iteration / total
-        optimizer.param_groups[0]["lr"] = linear(config.learning_rate, config.learning_rate_end, fraction)
+        optimizer.learning_rate = linear(config.learning_rate, config.learning_rate_end, fraction)
         entropy_coef = linear(config.entropy_coef, 0.0, fraction)
         if net.norm is not None and iteration == 0:  # even the first policy must not read raw units
             net.norm.update(collect(envs, net, config.horizon, act_rng).features)
@@ -144,22 +148,24 @@ def train(config: Config, run: Run) -> Policy:
             reward, rollout.value, rollout.next_value, rollout.terminated, rollout.ended, config.gamma, config.lam
         )
         target = advantage + rollout.value
-        obs, action, logp_old, value_old, advantage, target = (
-            x.flatten(0, 1) for x in (rollout.obs, rollout.action, rollout.logp, rollout.value, advantage, target)
-        )
+        samples = [rollout.obs, rollout.action, rollout.logp, rollout.value, advantage, target]
+        samples = [x.flatten(0, 1) for x in samples]
 
         for _ in range(config.epochs):
-            for index in minibatches(batch_size, config.minibatches, shuffle_rng, obs.device):
-                logp, entropy = net.logp_entropy(obs[index], action[index])
-                value = net.value(obs[index])
-                whitened = advantage[index]
-                whitened = (whitened - whitened.mean()) / (whitened.std() + 1e-8)
-                policy_loss = clipped_policy_loss(logp, logp_old[index], whitened, config.clip).mean()
+            for minibatch in minibatches(samples, config.minibatches, shuffle_rng):
+                obs, action, logp_old, value_old, advantage, target = minibatch
+                logp, entropy = net.logp_entropy(obs, action)
+                value = net.value(obs)
+                std, mean = torch.std_mean(advantage)
+                whitened = (advantage - mean) / (std + 1e-8)
+                policy_loss = clipped_policy_loss(logp, logp_old, whitened, config.clip).mean()
                 if config.value_clip is None:
-                    critic_loss = value_loss(value, target[index]).mean()
+                    critic_loss = value_loss(value, target).mean()
                 else:
-                    critic_loss = clipped_value_loss(value, value_old[index], target[index], config.value_clip).mean()
-                loss = policy_loss + config.value_coef * critic_loss - entropy_coef * entropy.mean()
+                    critic_loss = clipped_value_loss(value, value_old, target, config.value_clip).mean()
+                loss = policy_loss + config.value_coef * critic_loss
+                if entropy_coef > 0.0:
+                    loss = loss - entropy_coef * entropy.mean()
                 flat.zero_grad()
                 loss.backward()
                 grad_norm = flat.clip_grad_norm(config.max_grad_norm)
@@ -175,8 +181,8 @@ def train(config: Config, run: Run) -> Policy:
                 "loss/value": critic_loss.item(),
                 "loss/grad_norm": grad_norm.item(),
                 "policy/entropy": entropy.mean().item(),
-                "policy/kl": kl_estimate(logp_old[index], logp, "k3").mean().item(),
-                "policy/clip_fraction": clip_fraction(logp, logp_old[index], config.clip).mean().item(),
+                "policy/kl": kl_estimate(logp_old, logp, "k3").mean().item(),
+                "policy/clip_fraction": clip_fraction(logp, logp_old, config.clip).mean().item(),
             },
         )
         if (iteration + 1) % eval_every == 0 or iteration + 1 == total:

@@ -108,13 +108,15 @@ def train(config: Config, run: Run) -> Policy:
                 obs = envs.obs - first
                 envs.step(action)
                 next_obs = envs.next_obs - first
-                choose(q, next_obs, epsilon, key, 2 * step, next_action)
+                if sarsa == SARSA:
+                    choose(q, next_obs, epsilon, key, 2 * step, next_action)
                 td_update(
                     q, visits, obs, action, envs.reward, next_obs, next_action, envs.terminated,
                     sarsa, config.gamma, epsilon, config.step_size, config.step_power,
                 )  # fmt: skip
                 choose(q, envs.obs - first, epsilon, key, 2 * step + 1, action)
-                action[~envs.ended] = next_action[~envs.ended]  # what was chosen is what is done
+                if sarsa == SARSA:  # what was chosen is what is done
+                    action[~envs.ended] = next_action[~envs.ended]
         run.log(
             steps=(iteration + 1) * config.num_envs * config.horizon,
             **episode_metrics(envs),

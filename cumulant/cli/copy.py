@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+from typing import Any
 
 from cumulant import api
 from cumulant.cli.parsing import Parser, add_json
 
 
-def run(words: list[str]) -> int:
-    """Run the verb."""
+def run(words: list[str]) -> Any:
+    """Run the verb and return what ``--json`` prints."""
     parser = Parser("copy", "Write an editable copy of an algorithm.")
     parser.add_argument("algo", help="algorithm, such as ppo")
     parser.add_argument("file", type=Path, help="where to, such as my/ppo.py")
     add_json(parser)
     known = parser.parse_args(words)
     path = api.copy(known.algo, known.file)
-    if known.json:
-        print(json.dumps({"algo": known.algo, "file": str(path)}))
-    else:
+    if not known.json:
         print(f"{path}: edit it, then `cumulant train {path} ENV`")
-    return 0
+    return {"algo": known.algo, "file": str(path)}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+from typing import Any
 
 from cumulant import api
 from cumulant.cli.parsing import Parser, add_json, add_trust
@@ -11,8 +11,8 @@ from cumulant.cli.show import show_evaluation
 from cumulant.cli.train import parse_option
 
 
-def run(words: list[str]) -> int:
-    """Run the verb."""
+def run(words: list[str]) -> Any:
+    """Run the verb and return what ``--json`` prints."""
     parser = Parser("evaluate", "Evaluate a run's policy greedily on held-out episodes.")
     parser.add_argument("run", type=Path, help="directory of a run, group or policy")
     parser.add_argument("--env", help="another environment than the one it was trained on")
@@ -26,8 +26,6 @@ def run(words: list[str]) -> int:
     known = parser.parse_args(words)
     options = None if known.env_option is None else dict(parse_option(option) for option in known.env_option)
     evaluation = api.evaluate(known.run, known.env, known.episodes, known.seed, env_options=options, trust=known.trust)
-    if known.json:
-        print(json.dumps(evaluation))
-    else:
+    if not known.json:
         show_evaluation(evaluation)
-    return 0
+    return evaluation

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from typing import Any
 
 from cumulant import api
 from cumulant.cli.parsing import Parser, add_json
@@ -11,8 +11,8 @@ from cumulant.cli.show import show_listing
 WHAT = ("algos", "envs", "protocols")
 
 
-def run(words: list[str]) -> int:
-    """Run the verb."""
+def run(words: list[str]) -> Any:
+    """Run the verb and return what ``--json`` prints."""
     parser = Parser("list", "List algorithms, environments and clinical protocols.")
     parser.add_argument("what", nargs="?", choices=WHAT, help="only these")
     add_json(parser)
@@ -20,8 +20,6 @@ def run(words: list[str]) -> int:
     listing = api.listing()
     if known.what:
         listing = {known.what: listing[known.what]}
-    if known.json:
-        print(json.dumps(listing))
-    else:
+    if not known.json:
         show_listing(listing)
-    return 0
+    return listing

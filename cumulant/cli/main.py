@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import sys
@@ -49,22 +50,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words[0] in ("-V", "--version"):
         print(f"cumulant {__version__}")
         return 0
-    warnings.showwarning = _show_warning
+    as_json = "--json" in words
     try:
-        if words[0] not in VERBS:
-            raise UsageError(f"no verb '{words[0]}': {did_you_mean(words[0], VERBS)}")
-        verb = importlib.import_module(f"cumulant.cli.{words[0]}")
-        return int(verb.run(words[1:]) or 0)
+        with warnings.catch_warnings(), contextlib.ExitStack() as stack:
+            warnings.showwarning = _show_warning
+            if as_json:  # nothing else may be on stdout, whatever an environment or an algorithm prints
+                stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+            if words[0] not in VERBS:
+                raise UsageError(f"no verb '{words[0]}': {did_you_mean(words[0], VERBS)}")
+            result = importlib.import_module(f"cumulant.cli.{words[0]}").run(words[1:])
+        if as_json and result is not None:
+            print(json.dumps(result))
+        return 0
+    except SystemExit as leaving:  # --help
+        return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
     except CumulantError as problem:
-        return _fail(str(problem), problem.exit_code, "--json" in words)
+        return _fail(str(problem), problem.exit_code, as_json)
     except KeyboardInterrupt:
-        return _fail("stopped", Interrupted.exit_code, "--json" in words)
+        return _fail("stopped", Interrupted.exit_code, as_json)
     except BrokenPipeError:  # the reader of our output is gone, as in `cumulant list | head`
         sys.stderr.close()
         return 0
 
 
 def _fail(message: str, code: int, as_json: bool) -> int:
+    message = " ".join(message.split())  # one line, though an exception of the user's own code may have several
     print(f"cumulant: {message}", file=sys.stderr)
     if as_json:
         print(json.dumps({"error": message, "exit_code": code}))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,14 +19,13 @@ Progress = Callable[[int, dict[str, float]], None]
 
 @contextmanager
 def training_progress(known: argparse.Namespace, config: Any) -> Iterator[Progress]:
-    """Show a training live, and say beforehand which preset it uses."""
-    if not known.quiet:
-        console = Console(stderr=True)
-        preset = api.preset_for(known.algo, known.target)
-        if preset is not None:
-            console.print(
-                f"[dim]preset for {escape(known.algo)} on {escape(known.target)}: {escape(preset.seen)}[/dim]"
-            )
+    """Show a training live; say beforehand which preset it uses, and what must be said of the environment."""
+    console = Console(stderr=True, quiet=known.quiet)
+    notice, preset = api.notice(known.target), api.preset_for(known.algo, known.target)
+    if notice:
+        console.print(escape(notice), style="bold")
+    if preset is not None:
+        console.print(escape(f"preset for {known.algo} on {known.target}: {preset.seen}"), style="dim")
     with _live(f"{known.algo} on {known.target}", config.total_steps, known.quiet) as progress:
         yield progress
 
@@ -49,11 +47,8 @@ def _live(title: str, total_steps: int, silent: bool) -> Iterator[Progress]:
         yield lambda seed, row: live.update(seed, {**row, "total_steps": total_steps})
 
 
-def show_result(result: api.TrainResult, as_json: bool) -> None:
+def show_result(result: api.TrainResult) -> None:
     """Print what a training left behind."""
-    if as_json:
-        print(json.dumps(result.summary()))
-        return
     show_run(result.run, result.run / "report.html")
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
 import json
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +17,11 @@ from cumulant import api, catalogue
 from cumulant.cli.parsing import Parser, add_json
 from cumulant.cli.show import show_result, training_progress
 from cumulant.envs import lookup
-from cumulant.errors import ConfigError, UsageError
+from cumulant.errors import ConfigError, UsageError, did_you_mean
 
 
-def run(words: list[str]) -> int:
-    """Run the verb."""
+def run(words: list[str]) -> Any:
+    """Run the verb and return what ``--json`` prints."""
     parser = Parser("train", "Train an algorithm on an environment, evaluate it, write a report.", add_help=False)
     parser.add_argument("algo", nargs="?", help="algorithm: a name, my/ppo.py, or mylab.algos.foo")
     parser.add_argument("target", nargs="?", help="environment: a name, a Gymnasium id, or package.module:EnvClass")
@@ -26,7 +30,12 @@ def run(words: list[str]) -> int:
     parser.add_argument("--seeds", type=int, default=1, help="number of seeds, trained in parallel (default 1)")
     parser.add_argument("--threads", type=int, default=1, help="torch threads per process (default 1)")
     parser.add_argument("--checkpoint-seconds", type=float, default=20.0, help="time between checkpoints (default 20)")
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="where networks live")
+    parser.add_argument(
+        "--device",
+        choices=["auto", "cpu", "cuda", "mps"],
+        default="auto",
+        help="where networks live (auto: the algorithm's own choice, the CPU for small networks)",
+    )
     parser.add_argument(
         "--env-option", action="append", default=[], metavar="KEY=VALUE", help="keyword of a Gymnasium environment"
     )
@@ -37,7 +46,7 @@ def run(words: list[str]) -> int:
     if known.help and (known.algo is None or known.target is None):
         parser.print_help()
         print("\n`cumulant train ALGO TARGET --help` lists the fields of that algorithm and environment.")
-        return 0
+        return None
     if known.algo is None or known.target is None:
         parser.error("name an algorithm and an environment, as in `cumulant train ppo warfarin`")
 
@@ -61,8 +70,9 @@ def run(words: list[str]) -> int:
             checkpoint_seconds=known.checkpoint_seconds,
             progress=progress,
         )
-    show_result(result, known.json)
-    return 0
+    if not known.json:
+        show_result(result)
+    return result.summary()
 
 
 def parse_fields(
@@ -82,13 +92,21 @@ def parse_fields(
     flags = dataclasses.make_dataclass(
         "Fields", [(name, cls, dataclasses.field(default=default)) for name, cls, default in parts], frozen=True
     )
-    made: Any = tyro.cli(
-        flags,
-        args=["--help"] if help_wanted else words,
-        prog=f"cumulant train {algo} {target}",
-        description=f"{algo} on {target}" + (f". Preset: {preset.seen}" if preset and preset.seen else ""),
-        config=(tyro.conf.OmitArgPrefixes,),
-    )
+    prog, said = f"cumulant train {algo} {target}", io.StringIO()
+    refuse_unknown(words, [field.name for _, cls, _ in parts for field in dataclasses.fields(cls)], prog)
+    try:
+        with contextlib.redirect_stderr(said):
+            made: Any = tyro.cli(
+                flags,
+                args=["--help"] if help_wanted else words,
+                prog=prog,
+                description=f"{algo} on {target}" + (f". Preset: {preset.seen}" if preset and preset.seen else ""),
+                config=(tyro.conf.OmitArgPrefixes,),
+            )
+    except SystemExit as leaving:
+        if not leaving.code:  # it printed the help
+            raise
+        raise UsageError(f"{message_of(said.getvalue())}; see `{prog} --help`") from None
     options: dict[str, Any] = {}
     if native is not None:
         plain = options_class()
@@ -98,6 +116,35 @@ def parse_fields(
             if getattr(made.environment, field.name) != getattr(plain, field.name)
         }
     return dataclasses.replace(made.config, env=target, env_options=options), options
+
+
+def refuse_unknown(words: Sequence[str], fields: Sequence[str], prog: str) -> None:
+    """Refuse a ``--name`` that no field has.
+
+    Raises:
+        UsageError: Naming the closest.
+    """
+    known = [f"--{name.replace('_', '-')}" for name in fields if name not in ("env", "env_options")]
+    for word in words:
+        flag = word.partition("=")[0].replace("_", "-")
+        if flag.startswith("--") and flag not in known and flag.replace("--no-", "--", 1) not in known:
+            raise UsageError(f"no option '{flag}': {did_you_mean(flag, known)} (`{prog} --help` lists them)")
+
+
+def message_of(box: str) -> str:
+    r"""Return what tyro's error box says, without colours, title, frame and hints, as one line.
+
+    >>> message_of("╭─ \x1b[31mValue error ────╮\n│ Error parsing --x:  │\n│ no float │\n│ ─────── │\n│ a hint │")
+    'Error parsing --x: no float'
+    """
+    parts: list[list[str]] = [[]]
+    for line in (line.strip(" │") for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()):
+        if line.startswith(("╭", "╰")) or (line and not line.strip("─-")):
+            parts.append([])
+        elif line:
+            parts[-1].append(line)
+    said = " ".join(" ".join((parts[1:] or parts)[0]).split())
+    return said.removeprefix("Error parsing config: ").removeprefix("Error parsing environment: ")
 
 
 def parse_option(word: str) -> tuple[str, Any]:
@@ -116,7 +163,7 @@ def parse_option(word: str) -> tuple[str, Any]:
 
 
 def with_device(config: Any, device: str) -> Any:
-    """Return the config with the device that was asked for; auto is the GPU where there is one."""
+    """Return the config with the device that was asked for; auto leaves the algorithm its own."""
     fields = {field.name for field in dataclasses.fields(config)}
     if "device" not in fields:
         if device not in ("auto", "cpu"):
@@ -124,11 +171,4 @@ def with_device(config: Any, device: str) -> Any:
         return config
     if device == "auto":
         return config
-    import torch
-
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there[device]:
-        raise ConfigError(
-            f"--device {device}: there is none here; torch sees {', '.join(d for d in there if there[d])}"
-        )
     return dataclasses.replace(config, device=device)

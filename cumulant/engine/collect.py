@@ -6,7 +6,6 @@ same batched calls that the update uses.
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 
 from cumulant.data.batch import Rollout
@@ -29,46 +28,32 @@ def collect(envs: VectorEnv, net: ActorCritic, horizon: int, generator: torch.Ge
     """
     num_envs, device = envs.num_envs, next(net.parameters()).device
     noise = net.head.noise((horizon, num_envs), generator).to(device)
-    low, high = _box(envs)
     raw = torch.empty((horizon + 1, *envs.obs.shape), dtype=torch.from_numpy(envs.obs[:0]).dtype)
-    obs_rows = raw.numpy()
+    raw_next = torch.empty_like(raw[:-1])
     reward = torch.empty(horizon, num_envs)
     terminated = torch.empty(horizon, num_envs, dtype=torch.bool)
     ended = torch.empty(horizon, num_envs, dtype=torch.bool)
-    reward_rows, terminated_rows, ended_rows = reward.numpy(), terminated.numpy(), ended.numpy()
+    # The same memory as numpy sees it, which is what the environments write to.
+    obs_rows, next_obs_rows, reward_rows, terminated_rows, ended_rows = (
+        x.numpy() for x in (raw, raw_next, reward, terminated, ended)
+    )
     actions = []
-    cut: list[tuple[int, np.ndarray]] = []  # step, environments truncated there
-    final_obs: list[np.ndarray] = []
-    for t in range(horizon):
+    for t, noise_now in enumerate(noise):
         obs_rows[t] = envs.obs
-        action = net.sample(net.encode(raw[t].to(device)), noise[t])
+        action = net.sample(net.encode(raw[t].to(device)), noise_now)
         actions.append(action)
-        step_action = action.cpu().numpy()
-        envs.step(step_action if low is None else np.clip(step_action, low, high))
-        reward_rows[t], terminated_rows[t], ended_rows[t] = envs.reward, envs.terminated, envs.ended
-        if envs.truncated.any():
-            rows = np.flatnonzero(envs.truncated & ~envs.terminated)
-            cut.append((t, rows))
-            final_obs.append(envs.next_obs[rows].copy())
+        envs.step(net.head.to_env(action.cpu().numpy()))
+        next_obs_rows[t], reward_rows[t] = envs.next_obs, envs.reward
+        terminated_rows[t], ended_rows[t] = envs.terminated, envs.ended
     obs_rows[horizon] = envs.obs
     features = net.features(raw.to(device))
     obs = features if net.norm is None else net.norm(features)
     action = torch.stack(actions)
     value = net.value(obs)
     next_value = value[1:].clone()
-    if cut:
-        final = net.value(net.encode(torch.from_numpy(np.concatenate(final_obs)).to(device)))
-        t_index = torch.from_numpy(np.repeat([t for t, _ in cut], [len(rows) for _, rows in cut]))
-        b_index = torch.from_numpy(np.concatenate([rows for _, rows in cut]))
-        next_value[t_index.to(device), b_index.to(device)] = final
+    truncated = ended & ~terminated
+    if truncated.any():
+        next_value[truncated.to(device)] = net.value(net.encode(raw_next[truncated].to(device)))
     logp, _ = net.logp_entropy(obs[:-1], action)
     on_device = [x.to(device) for x in (reward, terminated, ended)]
     return Rollout(features[:-1], obs[:-1], action, logp, value[:-1], next_value, *on_device)
-
-
-def _box(envs: VectorEnv) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Bounds that continuous actions are clipped to, ``[A]`` each; None for discrete ones."""
-    low = getattr(envs.action_space, "low", None)
-    if low is None:
-        return None, None
-    return low.reshape(-1), envs.action_space.high.reshape(-1)  # type: ignore[attr-defined]

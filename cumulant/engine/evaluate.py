@@ -6,11 +6,13 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import gymnasium
 import numpy as np
 
 from cumulant.engine.policy import Policy
 from cumulant.engine.vector import VectorEnv, make_vector
 from cumulant.envs import lookup
+from cumulant.errors import ConfigError
 from cumulant.run.run import Run
 from cumulant.stats import mean_interval
 
@@ -72,9 +74,14 @@ def evaluate(
 
     Returns:
         Plain JSON values: ``episodes``, ``return_mean``, ``return_interval`` (95 %), ``outcomes``, and what else there is.
+
+    Raises:
+        ConfigError: If the policy does not fit the environment (message names both spaces).
     """
     options = dict(options or {})
     if lookup.find(env) is not None:
+        kernel = lookup.build(env, options)  # refuses options
+        _check_fit(policy, env, kernel.observation_space, kernel.action_space)
         made = lookup.options_class(env)(**options)
         if hasattr(made, "evaluation"):
             return made.evaluation(policy.act_batch, episodes, seed, label)
@@ -107,9 +114,22 @@ def episodes_of(
     native = lookup.find(env) is not None
     envs = make_vector(env, min(episodes, MAX_NATIVE_ENVS if native else MAX_GYM_ENVS), seed, options)
     try:
+        _check_fit(policy, env, envs.observation_space, envs.action_space)
         return play(policy.act_batch, envs, episodes)
     finally:
         envs.close()
+
+
+def _check_fit(policy: Policy, env: str, observation_space: gymnasium.Space, action_space: gymnasium.Space) -> None:
+    """Refuse an environment whose observations or actions are of another kind than the policy's."""
+    pairs = {
+        "observations": (policy.observation_space, observation_space),
+        "actions": (policy.action_space, action_space),
+    }
+    for what, (own, theirs) in pairs.items():
+        kinds = {(type(space), space.shape, getattr(space, "n", None)) for space in (own, theirs)}
+        if len(kinds) > 1:
+            raise ConfigError(f"this policy has {what} {own}, and environment '{env}' has {theirs}")
 
 
 def held_out(seed: int) -> int:
@@ -160,6 +180,8 @@ class Keeper:
     def __init__(self, policy: Policy, run: Run, env: str, options: Mapping[str, Any], episodes: int) -> None:
         self.policy, self.run, self.env, self.options, self.episodes = policy, run, env, dict(options), episodes
         policy.card = {key: run.spec[key] for key in ("algo", "env", "env_options", "config", "seed")}
+        if lookup.notice(env):
+            policy.card["notice"] = lookup.notice(env)
         self.best = -math.inf
 
     def update(self) -> None:

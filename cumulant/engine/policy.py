@@ -88,11 +88,7 @@ class Policy:
                 generator = torch.Generator()
                 generator.seed()
             action = net.sample(encoded, net.head.noise((len(obs),), generator).to(device))
-        action = action.cpu().numpy()
-        space = self.action_space
-        return (
-            np.clip(action, space.low.reshape(-1), space.high.reshape(-1)) if isinstance(space, spaces.Box) else action
-        )
+        return net.head.to_env(action.cpu().numpy())
 
     def save(self, folder: Path | str, name: str = "policy") -> None:
         """Write ``folder/NAME.safetensors`` and ``folder/card.json``, each atomically.

@@ -126,11 +126,25 @@ class GymVector:
             f"seed {episode_seed(self.seed, i, episode)})"
         )
 
+    def _checked(self, i: int, obs: Any) -> np.ndarray:
+        """Refuse an observation that is not of its space: a state that does not exist would be read outside a table."""
+        array, space = np.asarray(obs), self.observation_space
+        if array.shape != space.shape:
+            raise EnvironmentFault(
+                f"{self._where(i)} gave an observation of shape {array.shape}: its space has {space.shape}"
+            )
+        if isinstance(space, spaces.Discrete):
+            if not space.start <= array < space.start + space.n:
+                raise EnvironmentFault(f"{self._where(i)} gave the observation {array}, which is not in {space}")
+        elif not np.isfinite(array).all():
+            raise EnvironmentFault(f"{self._where(i)} gave an observation that is not finite: {array}")
+        return array
+
     def _reset(self, i: int) -> None:
         self._actions[i] = []
         try:
             obs, _ = self._envs[i].reset(seed=episode_seed(self.seed, i, self._episode[i]))
-            self.obs[i] = obs
+            self.obs[i] = self._checked(i, obs)
         except CumulantError:
             raise
         except Exception as problem:
@@ -142,7 +156,7 @@ class GymVector:
         try:
             native = int(action) if self._discrete else action
             obs, reward, terminated, truncated, _ = self._envs[i].step(native)
-            reward = float(reward)
+            obs, reward = self._checked(i, obs), float(reward)
         except CumulantError:
             raise
         except Exception as problem:
@@ -215,9 +229,17 @@ def make_single(env: str, options: Mapping[str, Any]) -> gymnasium.Env:
         raise
     except gymnasium.error.DependencyNotInstalled as problem:
         raise MissingPackage(f"environment '{env}' needs a package that is not installed: {problem}") from problem
+    except gymnasium.error.NamespaceNotFound as problem:
+        package = ": pip install ale-py" if env.startswith("ALE/") else ""
+        raise MissingPackage(
+            f"environment '{env}': no installed package brings environments called '{env.rpartition('/')[0]}/...'{package}"
+        ) from problem
     except (gymnasium.error.UnregisteredEnv, gymnasium.error.DeprecatedEnv) as problem:
         known = [*lookup.listing(), *(name for name in gymnasium.registry if "/" not in name)]
-        raise UsageError(f"no environment '{env}': {did_you_mean(env, known)}") from problem
+        hint = did_you_mean(env, known)
+        if hint.startswith("known"):  # dozens of them
+            hint = "`cumulant list envs` shows ours; any Gymnasium id and module:EnvClass works too"
+        raise UsageError(f"no environment '{env}': {hint}") from problem
     except ImportError as problem:
         raise MissingPackage(f"environment '{env}' needs the package '{problem.name}': {problem}") from problem
     except Exception as problem:

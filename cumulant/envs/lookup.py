@@ -102,6 +102,11 @@ def options_class(name: str) -> type:
     return getattr(importlib.import_module(listed.module), listed.class_name)
 
 
+def notice(name: str) -> str:
+    """Return what must be said wherever results of an environment are shown; "" for nothing."""
+    return getattr(options_class(name), "notice", "") if find(name) is not None else ""
+
+
 def build(name: str, options: Mapping[str, Any]) -> Kernel:
     """Make the kernel of a native environment.
 
@@ -124,4 +129,7 @@ def build(name: str, options: Mapping[str, Any]) -> Kernel:
             raise ConfigError(
                 f"environment '{name}': {key} = {value!r}; it must be one of {', '.join(map(repr, allowed))}"
             )
-    return cls(**options).kernel()
+    try:
+        return cls(**options).kernel()
+    except TypeError as problem:  # a text where a number belongs
+        raise ConfigError(f"environment '{name}' refuses {dict(options)}: {problem}") from problem

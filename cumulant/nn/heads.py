@@ -7,6 +7,7 @@ becomes a deterministic function. Axes: B batch, A number of actions or action d
 from __future__ import annotations
 
 import gymnasium
+import numpy as np
 import torch
 from gymnasium import spaces
 from torch import nn
@@ -39,6 +40,10 @@ class Categorical(nn.Module):
         """Return the most probable action indices, ``[B]`` int64."""
         return logits.argmax(-1)
 
+    def to_env(self, action: np.ndarray) -> np.ndarray:
+        """Return actions as ``VectorEnv.step`` takes them: the indices themselves."""
+        return action
+
     def logp_entropy(self, logits: torch.Tensor, action: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the log-probability of each action and the entropy, ``[B]`` each."""
         logps = torch.log_softmax(logits, -1)
@@ -48,7 +53,9 @@ class Categorical(nn.Module):
 class Gaussian(nn.Module):
     """A diagonal Gaussian whose spread does not depend on the observation.
 
-    Actions are clipped to the box where they meet the environment, not here: the likelihood is that of the unclipped action.
+    It lives in units of the action space: 0 is the middle of a finite box and 1 half its width (an unbounded dimension is
+    left as it is), so that a fresh policy tries the whole box whatever its units. Actions are clipped to the box where they
+    meet the environment, not before: the likelihood is that of the unclipped action.
 
     Args:
         space: The action space.
@@ -58,6 +65,11 @@ class Gaussian(nn.Module):
     def __init__(self, space: spaces.Box, log_std: float = 0.0) -> None:
         super().__init__()
         self.size = int(torch.Size(space.shape).numel())
+        self.low, self.high = (bound.reshape(-1).astype(np.float32) for bound in (space.low, space.high))
+        with np.errstate(invalid="ignore", over="ignore"):
+            finite = self.high - self.low < 1e6  # beyond that, a bound only says that there is none
+            self.middle = np.where(finite, (self.low + self.high) / 2, 0.0).astype(np.float32)
+            self.half_width = np.where(finite, (self.high - self.low) / 2, 1.0).astype(np.float32)
         self.log_std = nn.Parameter(torch.full((self.size,), log_std))
 
     def noise(self, shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
@@ -71,6 +83,10 @@ class Gaussian(nn.Module):
     def mode(self, mean: torch.Tensor) -> torch.Tensor:
         """Return the mean action, ``[B, A]``."""
         return mean
+
+    def to_env(self, action: np.ndarray) -> np.ndarray:
+        """Return actions as ``VectorEnv.step`` takes them: in the environment's units, within the box, ``[B, A]``."""
+        return np.clip(self.middle + self.half_width * action, self.low, self.high)
 
     def logp_entropy(self, mean: torch.Tensor, action: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the log-density of each action and the entropy, ``[B]`` each."""

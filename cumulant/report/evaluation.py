@@ -149,6 +149,7 @@ class Trajectories:
     y_label: str
     y2_label: str
     cases: tuple[Case, ...]
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -188,6 +189,7 @@ class Evaluation:
     policy_map: PolicyMap | None = None
     agent_seeds: tuple[AgentSeed, ...] = ()
     notice: str = ""
+    intervals: str = "95 %"
     problems: tuple[str, ...] = ()
 
     def column(self, key: str) -> Column:
@@ -243,6 +245,7 @@ def parse_evaluation(raw: object) -> Evaluation:
         comparisons=comparisons,
         subgroups=part("subgroups", lambda items: _all(items, _subgroup)) or (),
         trajectories=part("trajectories", _trajectories),
+        intervals=plain(source.get("intervals") or "95 %", 120),
         policy_map=part("policy_map", _policy_map),
         agent_seeds=part("agent_seeds", lambda items: _all(items, _agent_seed)) or (),
         notice=plain(source.get("notice") or "", 600),
@@ -372,6 +375,14 @@ def _trajectories(raw: object) -> Trajectories | None:
         plain(entry.get("y_label", ""), 60),
         plain(entry.get("y2_label", ""), 60),
         tuple(cases),
+        " ".join(
+            part
+            for part in (
+                plain(entry.get("note") or "", 300),
+                f"The agent is that of seed {plain(entry['seed'], 20)}." if "seed" in entry else "",
+            )
+            if part
+        ),
     )
 
 

@@ -145,7 +145,8 @@ def _cards(group: RunGroup) -> str:
     source += f" on {episodes:,} held-out episodes" if episodes and result.source == "evaluation" else ""
     if group.evaluation is None:
         source += "; 'cumulant evaluate' makes the evaluation that is not there yet"
-    ranges = "; ranges are 95 % intervals" if any(m.low is not None for m in result.measures.values()) else ""
+    kind = group.evaluation.intervals if group.evaluation else "95 %"
+    ranges = f"; ranges: {escape(kind)}" if any(m.low is not None for m in result.measures.values()) else ""
     return f'<div class="cards">{"".join(cards)}</div><p class="note">{source}{ranges}.</p>'
 
 
@@ -203,7 +204,10 @@ def _comparisons(evaluation: Evaluation) -> str:
         parts.append(f"<h3>{escape(comparison.title)}</h3>{note}{dots}{_comparison_table(comparison, columns)}")
     if not parts:
         return ""
-    foot = "Small figures: 95 % intervals. Bold: best of agent and protocols. Grey rows are bounds and do not compete."
+    foot = (
+        f"Small figures are intervals (the agent's: {escape(evaluation.intervals)}; the others': 95 %). Bold: best of agent and "
+        "protocols. Grey rows know the patient, or do nothing, and do not compete."
+    )
     return _section("Compared with other policies", "".join(parts) + f'<p class="note">{foot}</p>')
 
 
@@ -236,7 +240,8 @@ def _trajectories(trajectories: Trajectories | None) -> str:
         _figure(plots.trajectory(trajectories, case, title=False), f"{trajectories.y_label}: {case.title}", case.title)
         for case in trajectories.cases
     )
-    return _section("Single cases", f'<ul class="legend">{legend}</ul><div class="figures">{figures}</div>')
+    note = f'<p class="note">{escape(trajectories.note)}</p>' if trajectories.note else ""
+    return _section("Single cases", f'{note}<ul class="legend">{legend}</ul><div class="figures">{figures}</div>')
 
 
 def _policy_map(evaluation: Evaluation) -> str:
@@ -267,6 +272,7 @@ def _subgroups(evaluation: Evaluation) -> str:
         columns = [column for column in evaluation.columns if column.key in keys]
         shown = [column for column in columns if column.key == "return"]
         shown += [column for column in [evaluation.outcome] if column and column.key in keys]
+        shown += [column for column in columns if column.key == "above_4"]  # harm belongs in sight
         if not shown:
             continue
         legend = _dot_legend("agent", "agent", True)
@@ -276,7 +282,7 @@ def _subgroups(evaluation: Evaluation) -> str:
             f'<h3>{escape(subgroup.title)}</h3><ul class="legend">{legend}</ul><div class="wide">{dots}</div>'
             f"<details><summary>All figures</summary>{_subgroup_table(subgroup, columns)}</details>"
         )
-    return _section("Who it works for", "".join(parts)) if parts else ""
+    return _section("By subgroup", "".join(parts)) if parts else ""
 
 
 def _dot_legend(colour: str, label: str, round_: bool) -> str:

@@ -6,6 +6,7 @@ An unknown key, a wrong type or a refused value is an error that names the field
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -21,17 +22,22 @@ def to_dict(config: Any) -> dict[str, Any]:
 
     Args:
         config: A dataclass instance.
+
+    Raises:
+        ConfigError: If a number is not finite, which JSON cannot hold (message names the field).
     """
-    return {field.name: _plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
+    return {field.name: _plain(getattr(config, field.name), field.name) for field in dataclasses.fields(config)}
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return to_dict(value)
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_plain(item, where) for item in value]
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: _plain(item, f"{where}.{key}") for key, item in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{where} = {value}: it must be a finite number")
     return value
 
 
@@ -108,3 +114,19 @@ def require(config: Any, field: str, ok: bool, rule: str) -> None:
     """
     if not ok:
         raise ConfigError(f"{field} = {getattr(config, field)!r}: it must be {rule}")
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that torch does not see here.
+
+    Raises:
+        ConfigError: Naming those that are.
+    """
+    if device == "cpu":
+        return
+    import torch
+
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(device.partition(":")[0]):
+        sees = ", ".join(name for name in there if there[name])
+        raise ConfigError(f"device = {device}: there is none here; torch sees {sees}")

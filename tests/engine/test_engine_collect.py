@@ -48,13 +48,21 @@ def test_a_truncated_episode_bootstraps_from_its_final_observation():
 def test_the_final_observation_is_used_where_the_first_one_differs():
     """CartPole cut after 500 steps: the final observation is not the reset one, and its value is not either."""
     envs, net = make("CartPole-v1", 1)
-    envs.clock[:] = 498
-    envs.obs[:] = 0.5
-    envs.state[:, :4] = 0.5 * np.array([1, 0, 0.1, 0])
+    twin = make_vector("CartPole-v1", 1, 0)
+    for each in (envs, twin):
+        each.clock[:] = 498
+        each.obs[:] = 0.5
+        each.state[:, :4] = 0.5 * np.array([1, 0, 0.1, 0])
     rollout = collect(envs, net, 3, torch.Generator().manual_seed(0))
     assert rollout.ended[1, 0]
     assert not rollout.terminated[1, 0]
-    assert abs(rollout.next_value[1, 0] - rollout.value[2, 0]) > 1e-3
+    for t in range(2):
+        twin.step(rollout.action[t].numpy())
+    with torch.no_grad():
+        final = net.value(net.encode(torch.from_numpy(twin.next_obs)))
+    torch.testing.assert_close(rollout.next_value[1], final)
+    assert abs(final - rollout.value[1]) > 1e-3
+    assert abs(final - rollout.value[2]) > 1e-3
 
 
 def test_continuous_actions_are_clipped_for_the_environment_only():

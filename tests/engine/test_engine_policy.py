@@ -48,7 +48,7 @@ def test_one_observation_or_a_batch(policy):
     for k in range(5):
         action = policy.act(obs[k])
         assert policy.action_space.contains(action), action
-        np.testing.assert_allclose(action, batch[k], rtol=1e-4)  # other batch sizes round otherwise
+        np.testing.assert_allclose(action, batch[k], rtol=1e-3, atol=1e-7)  # other batch sizes round otherwise
 
 
 def test_a_wrong_shape_is_named():

@@ -12,7 +12,7 @@ from gymnasium.utils.env_checker import check_env
 
 from cumulant.envs import register
 from cumulant.envs.batched import Batch
-from cumulant.envs.warfarin import env, harm, model
+from cumulant.envs.warfarin import env, model
 from cumulant.envs.warfarin.env import MEASURED, OUTCOMES, Warfarin, obs_names
 from cumulant.envs.warfarin.patients import Patients
 from cumulant.errors import ConfigError
@@ -275,17 +275,21 @@ def test_simulated_harm_reproduces_the_hazards() -> None:
     before = out["alive"] + out["death"]  # alive that morning
     inr = out["inr"]
     bands = {
-        "major_bleed": [(inr < 3, 1.497), ((inr >= 3) & (inr <= 4), 6.224), (inr > 4, 39.118)],
-        "thromboembolism": [(inr < 1.5, 7.7), ((inr >= 1.5) & (inr < 2), 1.9), (inr >= 2, 0.6)],
+        "major_bleed": [(inr < 3, 0.01497), ((inr >= 3) & (inr <= 4), 0.06224), (inr > 4, 0.39118)],
+        "thromboembolism": [(inr < 1.5, 0.077), ((inr >= 1.5) & (inr < 2), 0.019), (inr >= 2, 0.006)],
     }
     for event, steps in bands.items():
-        for where, per_100_years in steps:
-            expected = per_100_years / 36500 * before[where].sum()
+        for where, yearly_risk in steps:
+            hazard = -np.log(1 - yearly_risk) / 365
+            expected = hazard * before[where].sum()
+            risk = out["bleed_risk" if event == "major_bleed" else "thromboembolism_risk"][where]
+            np.testing.assert_allclose(risk, 1 - np.exp(-hazard))
             assert expected > 20
             assert out[event][where].sum() == pytest.approx(expected, abs=5 * expected**0.5)
     assert not (out["major_bleed"] * out["thromboembolism"]).any()  # they are drawn apart: both on one day is a rarity
     deaths, bleeds = out["death"].sum(), out["major_bleed"].sum()
-    fatality = float(harm.BLEED_SHARE @ harm.BLEED_FATALITY)
+    fatality = 0.156 + 0.043 + 0.002
+    np.testing.assert_allclose(out["death_risk"], fatality * out["bleed_risk"])
     assert deaths == pytest.approx(fatality * bleeds, abs=5 * (fatality * bleeds) ** 0.5)
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.stats import chi2
 
 from cumulant.envs.batched import Batch
 from cumulant.envs.warfarin import charts, protocols, trial
@@ -105,8 +104,9 @@ def test_measures_by_hand() -> None:
     assert found["above_4"]["mean"] == pytest.approx(100 * (inr > 4).mean())
     assert found["tests"]["mean"] == pytest.approx(course.tested.sum(axis=0).mean())
     assert found["dose_changes"]["mean"] == pytest.approx((np.abs(np.diff(course.dose_mg, axis=0)) > 1e-6).sum() / 500)
-    bleeds = course.columns["major_bleed"].sum() / (500 * 30) * 36500
-    assert found["bleeds"]["mean"] == pytest.approx(bleeds)
+    risk = np.where(inr < 3, 0.01497, np.where(inr <= 4, 0.06224, 0.39118))
+    assert found["bleeds"]["mean"] == pytest.approx((1 - (1 - risk) ** (1 / 365)).mean() * 36500)
+    assert found["thromboembolisms"]["mean"] == pytest.approx(36500 * course.columns["thromboembolism_risk"].mean())
     some = np.arange(500) < 100
     assert trial.metrics(course, some)["ttr"]["mean"] == pytest.approx(100 * ((inr >= 2) & (inr <= 3))[:, some].mean())
 
@@ -136,12 +136,26 @@ def test_rosendaal_against_day_by_day_interpolation() -> None:
         assert found[i] == pytest.approx(100 * inside.mean())
 
 
-@pytest.mark.parametrize("events", [0, 1, 3, 10, 50])
-def test_event_rate_interval_is_nearly_poissons(events: int) -> None:
-    rate = trial.event_rate(events, 36500.0)
-    exact = [chi2.ppf(0.025, 2 * events) / 2 if events else 0.0, chi2.ppf(0.975, 2 * events + 2) / 2]
-    assert rate["mean"] == events
-    np.testing.assert_allclose(rate["interval"], exact, rtol=0.04, atol=0.02)
+def test_a_share_stays_within_nothing_and_all() -> None:
+    rare = trial.share(np.array([0.0] * 50 + [1.0]))
+    assert rare["interval"][0] == 0.0
+    assert rare["mean"] < rare["interval"][1] < 7.0
+    assert trial.share(np.ones(5))["interval"] == [100.0, 100.0]
+
+
+def test_a_clairvoyant_is_no_agent_and_the_notes_say_who_knows_what() -> None:
+    hold = lambda obs: np.ones(len(obs), np.int64)  # noqa: E731
+    for options, words in (
+        (Warfarin(observe="all"), "sees every true parameter"),
+        (Warfarin(observe="genotype"), "The agent alone knows the genotype"),
+        (Warfarin(schedule="clinic"), "Protocols change the dose on those days only, the agent daily"),
+        (Warfarin(start_dose_mg=0.0), "The agent starts from 0 mg"),
+    ):
+        comparison = trial.evaluation(hold, options, 50, 0, "ppo")["comparisons"][0]
+        assert words in comparison["note"]
+        assert len(comparison["note"]) < 600  # reports cut longer ones
+        (own,) = [row for row in comparison["rows"] if row["name"] == "agent"]
+        assert own["kind"] == ("ceiling" if options.observe == "all" else "agent")
 
 
 def test_intervals_cover_what_they_should() -> None:

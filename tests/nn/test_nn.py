@@ -7,7 +7,7 @@ from torch import nn
 from cumulant.errors import ConfigError
 from cumulant.nn.actor_critic import ActorCritic
 from cumulant.nn.encoder import encode, encoded_size
-from cumulant.nn.flat import Flat
+from cumulant.nn.flat import Flat, FlatAdam
 from cumulant.nn.normalisation import RewardScale, RunningNorm
 
 
@@ -29,23 +29,38 @@ def test_modules_are_views_of_the_flat_vector():
     assert (flat.parameter == 1.0).all()
 
 
-def test_one_flat_adam_step_is_adam_on_the_modules():
+def test_flat_adam_is_adam_on_the_modules():
     plain, viewed = small(), small()
     flat = Flat(viewed)
-    optimizers = torch.optim.Adam(plain.parameters(), 0.01), torch.optim.Adam([flat.parameter], 0.01, fused=True)
+    adam, flat_adam = torch.optim.Adam(plain.parameters(), 0.01, eps=1e-5), FlatAdam(flat, 0.01, eps=1e-5)
     x = torch.randn(7, 3, generator=torch.Generator().manual_seed(1))
-    for _ in range(5):
-        for net, optimizer in zip((plain, viewed), optimizers):
-            (flat.zero_grad if net is viewed else optimizer.zero_grad)()
+    for step in range(30):
+        adam.param_groups[0]["lr"] = flat_adam.learning_rate = 0.01 * (1 - step / 30)
+        adam.zero_grad()
+        flat.zero_grad()
+        for net in (plain, viewed):
             net(x).square().sum().backward()
-            if net is viewed:
-                norm = flat.clip_grad_norm(0.5)
-            else:
-                expected = nn.utils.clip_grad_norm_(net.parameters(), 0.5)
-            optimizer.step()
-        torch.testing.assert_close(norm, expected)
+        expected = nn.utils.clip_grad_norm_(plain.parameters(), 0.5)
+        torch.testing.assert_close(flat.clip_grad_norm(0.5), expected)
+        adam.step()
+        flat_adam.step()
     for p, q in zip(plain.parameters(), viewed.parameters()):
         torch.testing.assert_close(p, q)
+
+
+def test_flat_adam_goes_on_where_its_state_says():
+    def step(flat, adam, k):
+        flat.parameter.grad.copy_(torch.sin(torch.arange(len(flat.parameter)) * 1.0 + k))
+        adam.step()
+
+    whole, torn = Flat(small()), Flat(small())
+    one, first, second = FlatAdam(whole, 0.1), FlatAdam(torn, 0.1), FlatAdam(torn, 0.1)
+    for k in range(6):
+        step(whole, one, k)
+        if k == 3:
+            second.load_state_dict(first.state_dict())
+        step(torn, first if k < 3 else second, k)
+    assert torch.equal(whole.parameter, torn.parameter)
 
 
 def test_running_statistics_are_those_of_all_that_was_seen():

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from gymnasium import spaces
@@ -21,7 +21,7 @@ from numba import njit
 
 from cumulant.envs.batched import Kernel
 from cumulant.envs.counter_rng import normal, uniform
-from cumulant.envs.warfarin import harm, model, patients
+from cumulant.envs.warfarin import NOTICE, harm, model, patients
 from cumulant.errors import ConfigError
 from cumulant.reward import Reward, Term, resolve
 
@@ -49,7 +49,7 @@ REWARDS = {
 
 OUTCOMES = (
     "inr", "in_range", "below", "above_4", "major_bleed", "thromboembolism", "death", "alive",
-    "dose_mg", "dose_changed", "tested",
+    "dose_mg", "dose_changed", "tested", "bleed_risk", "thromboembolism_risk", "death_risk",
 )  # fmt: skip
 
 # State columns, after those of the patient. Lists are newest first.
@@ -65,6 +65,8 @@ _START_DOSE, _DAYS, _NOISE, _DEATH_ENDS, _LEVEL, _TESTED = range(6)
 @dataclass(frozen=True)
 class Warfarin:
     """Dose warfarin by noisy INR through a patient's first 30 days (Hamberg 2010; simulated patients)."""
+
+    notice: ClassVar[str] = NOTICE
 
     schedule: Literal["daily", "clinic"] = "daily"
     """INR every morning, or on days 1, 3, 5, 7, 10, 14, 21, 28 (then weekly)."""
@@ -237,9 +239,10 @@ def _live_a_day(
     )  # the first dose is a start, not a change
     inr = model.advance(state, i, dose_mg)
     alive = state[i, ALIVE]
-    bleed = alive if uniform(key, clock, 0) < harm.bleed_probability(inr) else 0.0
-    clot = alive if uniform(key, clock, 1) < harm.thromboembolism_probability(inr) else 0.0
-    death = 1.0 if bleed > 0.0 and harm.bleed_is_fatal(uniform(key, clock, 2), uniform(key, clock, 3)) else 0.0
+    bleed_risk, clot_risk = harm.bleed_probability(inr), harm.thromboembolism_probability(inr)
+    bleed = alive if uniform(key, clock, 0) < bleed_risk else 0.0
+    clot = alive if uniform(key, clock, 1) < clot_risk else 0.0
+    death = 1.0 if bleed > 0.0 and uniform(key, clock, 2) < harm.BLEED_FATALITY else 0.0
     alive -= death
     outcomes[i, 0] = inr
     outcomes[i, 1] = 1.0 if 2.0 <= inr <= 3.0 else 0.0
@@ -247,6 +250,7 @@ def _live_a_day(
     outcomes[i, 3] = 1.0 if inr > 4.0 else 0.0
     outcomes[i, 4], outcomes[i, 5], outcomes[i, 6], outcomes[i, 7] = bleed, clot, death, alive
     outcomes[i, 8], outcomes[i, 9], outcomes[i, 10] = dose_mg, changed, params[_TESTED + clock]
+    outcomes[i, 11], outcomes[i, 12], outcomes[i, 13] = bleed_risk, clot_risk, bleed_risk * harm.BLEED_FATALITY
     state[i, DOSE + 2], state[i, DOSE + 1], state[i, DOSE] = state[i, DOSE + 1], state[i, DOSE], dose_mg
     state[i, ALIVE], state[i, INR] = alive, inr
     if params[_TESTED + day] > 0.0:

@@ -6,6 +6,7 @@ however often the INR is measured; a hold for a high INR, where its rule has one
 it says when to test next.
 
 Ranges of a published table are coded by their mid-points, doses are not rounded to tablets, and no vitamin K is given.
+Where a source does not say how long to wait between changes, the interval is ours, and short, in the protocol's favour.
 Research and education only: these are not instructions for dosing people.
 """
 
@@ -64,7 +65,7 @@ class Protocol:
 
 
 class ZeroDose(Protocol):
-    """No warfarin at all: the floor, and what a reward for mere survival asks for."""
+    """No warfarin at all: the floor."""
 
     label = "Zero dose"
     kind = "floor"
@@ -113,19 +114,21 @@ class UW(Protocol):
 
     | INR | rule | as coded |
     |---|---|---|
-    | below 2 | reload 0 to 1 dose, +5-15 % | +15 % below 1.5, else +10 %; half of it in the first week; no reload |
+    | below 2 | reload 0 to 1 dose, +5-15 % | half a dose more today; +15 % below 1.5, else +10 % |
     | 2 to 3 | no change | |
     | 3.1 to 3.5 | -0-15 % | -7 % |
     | 3.6 to 4 | hold 0 to 1 dose, -5-15 % | hold today, -10 % |
     | above 4 | hold until therapeutic, -10-20 % | hold until INR <= 3, -15 % |
 
-    Adjusts from day 3, every 3 days in the first week and every 7 after it (2 while holding).
+    Adjusts from day 3, never sooner than 3 days after a change. Its own tests: every 3 days in the first week, every 7
+    after it, every 2 while holding. The page gives no intervals: these are ours.
 
     Source: depts.washington.edu/anticoag, "Simplified nomogram for warfarin maintenance dosing".
     """
 
     label = "UW nomogram"
-    first_day, week, early_days, late_days, holding_days = 3, 8, 3, 7, 2
+    first_day, wait_days = 3, 3
+    week, early_days, late_days, holding_days = 8, 3, 7, 2  # its own tests
 
     def start(self, patients: Patients) -> None:
         """Set everybody to 5 mg, tested on day 1 and again on day 3."""
@@ -143,14 +146,12 @@ class UW(Protocol):
         self.holding &= ~released
         self.last_change[released] = day
         free = tested & ~self.holding & ~released
-        waited = day - self.last_change >= np.where(self.last_change < self.week, self.early_days, self.late_days)
+        waited = day - self.last_change >= self.wait_days
         to_hold = free & (inr > 4.0)
         adjust = (free & waited) | to_hold
         percent = np.select(
             [inr < 1.5, inr < 2.0, inr <= 3.0, inr <= 3.5, inr <= 4.0], [15.0, 10.0, 0.0, -7.0, -10.0], default=-15.0
         )
-        if day < self.week:  # the effect of the first doses is not all there yet
-            percent = np.where(percent > 0.0, percent / 2.0, percent)
         percent[~adjust] = 0.0
         self.maintenance_mg *= 1.0 + percent / 100.0
         self.last_change[percent != 0.0] = day
@@ -158,7 +159,8 @@ class UW(Protocol):
         skip_today = adjust & (inr > 3.5)
         self.next_test_day[tested] = day + (self.early_days if day < self.week else self.late_days)
         self.next_test_day[tested & self.holding] = day + self.holding_days
-        return np.where(self.holding | skip_today, 0.0, self.maintenance_mg)
+        reload = np.where(adjust & (inr < 2.0), 1.5, 1.0)
+        return np.where(self.holding | skip_today, 0.0, self.maintenance_mg * reload)
 
 
 class UWInitiation(Protocol):

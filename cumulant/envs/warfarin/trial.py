@@ -40,20 +40,19 @@ COLUMNS: dict[str, dict[str, Any]] = {
     "return": {"label": "Return", "unit": "", "better": "higher", "digits": 2},
     "return_gain": {"label": "Return vs best protocol", "unit": "", "better": "higher", "digits": 2},
     "ttr": {"label": "True TTR", "unit": "%", "better": "higher", "digits": 1},
+    "tests": {"label": "INR tests", "unit": "", "better": "", "digits": 1},
     "ttr_rosendaal": {"label": "Rosendaal TTR", "unit": "%", "better": "higher", "digits": 1},
     "below_2": {"label": "INR < 2", "unit": "%", "better": "lower", "digits": 1},
     "above_4": {"label": "INR > 4", "unit": "%", "better": "lower", "digits": 2},
     "bleeds": {"label": "Major bleeds", "unit": "/100 patient-years", "better": "lower", "digits": 2},
     "thromboembolisms": {"label": "Thrombo-embolisms", "unit": "/100 patient-years", "better": "lower", "digits": 2},
-    "tests": {"label": "INR tests", "unit": "", "better": "", "digits": 1},
     "dose_changes": {"label": "Dose changes", "unit": "", "better": "", "digits": 1},
 }
 
 NOTES = (
-    "Protocols are our own re-codings of published rules. Bleeds and thrombo-embolisms are simulated events, drawn "
-    "from published INR-dependent rates: few in 30 days. True TTR: share of days with the true INR from 2 to 3. "
-    "Rosendaal TTR: the same of the measured INR, interpolated between a policy's own tests. Ceilings know what no "
-    "clinic can. Intervals: 95 %."
+    "Protocols are our own simplified re-codings. Bleeds and thrombo-embolisms are expected numbers: published rates at "
+    "each day's true INR. True TTR: share of days with the true INR from 2 to 3. Rosendaal TTR: the same of the measured "
+    "INR, interpolated between a policy's own tests."
 )
 
 
@@ -160,18 +159,11 @@ def interval(values: np.ndarray) -> Metric:
     return {"mean": float(mean), "interval": [float(low), float(high)]}
 
 
-def event_rate(events: float, days: float) -> Metric:
-    """Return events per 100 patient-years with Byar's 95 % interval for a count, which holds for no events too.
-
-    >>> rate = event_rate(0, 365 * 100)
-    >>> rate["mean"], [round(x, 2) for x in rate["interval"]]
-    (0.0, [0.0, 3.67])
-    """
-    per = 36500.0 / days
-    low = events * (1 - 1 / (9 * events) - 1.96 / (3 * events**0.5)) ** 3 if events else 0.0
-    more = events + 1
-    high = more * (1 - 1 / (9 * more) + 1.96 / (3 * more**0.5)) ** 3
-    return {"mean": events * per, "interval": [max(low, 0.0) * per, high * per]}
+def share(values: np.ndarray) -> Metric:
+    """Return the mean share over patients in percent, with an interval that stays within 0 and 100."""
+    measure = interval(100.0 * values)
+    measure["interval"] = [max(measure["interval"][0], 0.0), min(measure["interval"][1], 100.0)]
+    return measure
 
 
 def rosendaal(measured: np.ndarray, tested: np.ndarray) -> np.ndarray:
@@ -220,11 +212,11 @@ def metrics(course: Course, who: np.ndarray | None = None) -> dict[str, Metric]:
 
     found = {
         "return": interval(returns(course)[who]),
-        "ttr": interval(100.0 * total(course.columns["in_range"]) / days),
-        "below_2": interval(100.0 * total(course.columns["below"]) / days),
-        "above_4": interval(100.0 * total(course.columns["above_4"]) / days),
-        "bleeds": event_rate(float(total(course.columns["major_bleed"]).sum()), float(days.sum())),
-        "thromboembolisms": event_rate(float(total(course.columns["thromboembolism"]).sum()), float(days.sum())),
+        "ttr": share(total(course.columns["in_range"]) / days),
+        "below_2": share(total(course.columns["below"]) / days),
+        "above_4": share(total(course.columns["above_4"]) / days),
+        "bleeds": interval(36500.0 * total(course.columns["bleed_risk"]) / days),
+        "thromboembolisms": interval(36500.0 * total(course.columns["thromboembolism_risk"]) / days),
         "tests": interval(total(course.tested)),
         "dose_changes": interval(total(course.columns["dose_changed"])),
     }
@@ -234,9 +226,9 @@ def metrics(course: Course, who: np.ndarray | None = None) -> dict[str, Metric]:
     return {name: found[name] for name in COLUMNS if name in found}
 
 
-def _rows(courses: dict[str, Course], label: str, *, gains: bool) -> tuple[list[dict[str, Any]], str]:
+def _rows(courses: dict[str, Course], label: str, agent_kind: str, *, gains: bool) -> tuple[list[dict[str, Any]], str]:
     """Return table rows (agent, protocols, ceilings, floors; best return first) and the label of the best protocol."""
-    kinds = {name: "agent" if name == "agent" else protocols.make(name).kind for name in courses}
+    kinds = {name: agent_kind if name == "agent" else protocols.make(name).kind for name in courses}
     labels = {name: label if name == "agent" else protocols.make(name).label for name in courses}
     mean = {name: returns(course).mean() for name, course in courses.items()}
     best = max((name for name in courses if kinds[name] == "protocol"), key=lambda name: mean[name])
@@ -297,12 +289,23 @@ def evaluation(
     own = {name: play_protocol(name, options, episodes, seed, own_schedule=True) for name in protocols.PROTOCOLS}
     if options.schedule == "daily":
         key, title = "B", "B. INR every day, for all"
-        rule = "Everybody sees the same noisy INR daily; protocols change the dose no sooner than their rules allow."
+        rule = "The same noisy INR is seen daily; protocols change the dose no sooner than their rules allow."
     else:
         key, title = "A", "A. INR on the clinic's days, for all"
-        rule = f"Everybody sees the same noisy INR on days {', '.join(map(str, options.test_days))}."
-    rows, best = _rows({"agent": agent, **same}, label, gains=True)
-    own_rows, _ = _rows({"agent": agent, **own}, f"{label}: {len(options.test_days)} tests", gains=False)
+        days = ", ".join(map(str, options.test_days))
+        rule = (
+            f"The same noisy INR is seen on days {days}. Protocols change the dose on those days only, the agent daily."
+        )
+    if options.observe == "all":
+        label = f"{label}, clairvoyant"
+        rule += " The clairvoyant sees every true parameter and the true INR: a ceiling, no agent."
+    elif options.observe == "genotype":
+        rule += " The agent alone knows the genotype."
+    if options.start_dose_mg != 5.0:
+        rule += f" The agent starts from {options.start_dose_mg:g} mg, protocols by their own rules."
+    agent_kind = "ceiling" if options.observe == "all" else "agent"
+    rows, best = _rows({"agent": agent, **same}, label, agent_kind, gains=True)
+    own_rows, _ = _rows({"agent": agent, **own}, f"{label}: {len(options.test_days)} tests", agent_kind, gains=False)
     comparisons = [
         {"key": key, "title": title, "note": f"{rule} Gains are paired, against {best}. {NOTES}", "rows": rows},
         {

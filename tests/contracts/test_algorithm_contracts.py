@@ -1,0 +1,240 @@
+"""What every algorithm promises, present and future: found by listing, tested alike."""
+
+import ast
+import dataclasses
+import itertools
+import json
+import math
+import typing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cumulant import api, catalogue
+from cumulant.engine.policy import Policy
+from cumulant.errors import ConfigError
+from cumulant.run.config import from_dict, to_dict
+
+ALGORITHMS = sorted(catalogue.algorithms())
+TOYS = Path(__file__).parents[1] / "engine" / "toys.py"
+# Small environments that suit every algorithm of a category, the first one native; a new category names its own here.
+SUITED = {"tabular": ("garnet", f"{TOYS}:Corridor"), "actor-critic": ("CartPole-v1", f"{TOYS}:Reach")}
+# Fields that make an iteration small, where an algorithm has them.
+SMALL = {"num_envs": 4, "horizon": 32, "epochs": 2, "minibatches": 2, "hidden": (16,), "eval_episodes": 4}
+NOT_NUMBERS = ("env", "env_options", "device")
+
+
+@pytest.fixture(params=ALGORITHMS)
+def algo(request):
+    return request.param
+
+
+@pytest.fixture(params=[0, 1], ids=["native", "Gymnasium"])
+def env(request, algo):
+    return suited(algo)[request.param]
+
+
+def config_class(algo):
+    return catalogue.load_algorithm(algo).Config
+
+
+def hints(algo):
+    """Annotated types of the fields without ``Annotated`` and ``None``: {name: (type, may be None)}."""
+    found = {}
+    for name, hint in typing.get_type_hints(config_class(algo)).items():
+        options = [kind for kind in typing.get_args(hint) if kind is not type(None)]
+        optional = type(None) in typing.get_args(hint)
+        found[name] = (options[0] if optional else hint, optional)
+    return found
+
+
+def suited(algo):
+    return SUITED[catalogue.algorithms()[algo].category]
+
+
+def small(algo, iterations=2):
+    """Fields for a training of a few small iterations."""
+    known = {field.name for field in dataclasses.fields(config_class(algo))}
+    return {
+        **{name: value for name, value in SMALL.items() if name in known},
+        "total_steps": iterations * SMALL["num_envs"] * SMALL["horizon"],
+    }
+
+
+def fingerprint(run):
+    names = ("metrics.jsonl", "policy/best.safetensors", "policy/last.safetensors", "evaluation.json")
+    return {name: (run / name).read_bytes() for name in names}
+
+
+def other_value(hint, value):
+    """Another value of the same field that is valid too."""
+    if typing.get_origin(hint) is typing.Literal:
+        return typing.get_args(hint)[-1]
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return value + 1
+    if isinstance(value, float) or value is None:
+        return 0.5 if value != 0.5 else 0.25
+    if isinstance(value, tuple):
+        return (*value, 7)
+    if isinstance(value, str):
+        return f"{value}-other"
+    return {"slip": 0.25, "names": ["a", None]}
+
+
+# -- what it says of itself ------------------------------------------------------------------------------------------------
+
+
+def test_it_says_what_it_is_and_when_to_use_it(algo):
+    listed = catalogue.algorithms()[algo]
+    assert 20 <= len(listed.summary) <= 110
+    assert listed.summary.endswith(".")
+    assert listed.category in SUITED, "name a small environment for this category in SUITED"
+    assert 20 <= len(listed.use) <= 110
+
+
+def test_every_field_has_a_line_of_help_and_there_are_not_too_many(algo):
+    tree = ast.parse(catalogue.source_of(algo).read_text(encoding="utf-8"))
+    (body,) = [node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Config"]
+    names = [field.name for field in dataclasses.fields(config_class(algo))]
+    assert len(names) <= 25
+    helped = []
+    for field, following in itertools.pairwise(body):
+        if isinstance(field, ast.AnnAssign):
+            assert isinstance(following, ast.Expr), f"{field.target.id} has no help"
+            assert ast.literal_eval(following.value).endswith("."), field.target.id
+            helped.append(field.target.id)
+    assert helped == names
+
+
+# -- its Config ------------------------------------------------------------------------------------------------------------
+
+
+def test_config_survives_json(algo):
+    cls = config_class(algo)
+    plain = cls()
+    others = {name: other_value(hint, getattr(plain, name)) for name, (hint, _) in hints(algo).items()}
+    for config in (plain, cls(**others)):
+        assert from_dict(cls, json.loads(json.dumps(to_dict(config)))) == config
+    assert all(getattr(plain, name) != value for name, value in others.items())
+
+
+def test_an_unknown_field_is_refused_and_the_closest_named(algo):
+    for name in hints(algo):
+        with pytest.raises(ConfigError, match=rf"there is no field '{name}x': did you mean .*'{name}'"):
+            from_dict(config_class(algo), {f"{name}x": 1})
+
+
+def test_nonsense_is_refused_by_name(algo):
+    for name, (hint, optional) in hints(algo).items():
+        if name in NOT_NUMBERS or hint is bool:
+            continue
+        wrong = {int: [-1, 0.5, "x", True], float: [-1.0, math.nan, "x", True]}.get(hint)
+        if typing.get_origin(hint) is tuple:
+            wrong = [[-1], [0], ["x"], 3]
+        elif typing.get_origin(hint) is typing.Literal:
+            wrong = ["nonsense", 1, None]
+        assert wrong is not None, f"{name}: say here what is nonsense for {hint}"
+        for value in wrong if optional else [*wrong, None]:
+            with pytest.raises(ConfigError, match=rf"\b{name} = "):
+                from_dict(config_class(algo), {name: value})
+
+
+def test_numbers_that_json_cannot_hold_are_refused(algo):
+    for name, (hint, _) in hints(algo).items():
+        if hint is float:
+            with pytest.raises(ConfigError, match=rf"\b{name} = inf"):
+                api.make_spec(algo, suited(algo)[0], **{name: math.inf})
+
+
+# -- its training ----------------------------------------------------------------------------------------------------------
+
+
+def test_two_iterations(algo, env, train_one):
+    seen = []
+    run = train_one(algo, env, **small(algo), progress=lambda seed, row: seen.append((seed, row)))
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [row["iteration"] for row in rows] == [0, 1]
+    assert [row["steps"] for row in rows] == [128, 256]
+    assert all(math.isfinite(value) for row in rows for value in row.values())
+    assert "eval/return" in rows[-1]
+    assert [seed for seed, _ in seen] == [0, 0]
+    assert [row for _, row in seen] == [{**row, "seconds": shown["seconds"]} for row, (_, shown) in zip(rows, seen)]
+    evaluation = json.loads((run / "evaluation.json").read_text())
+    assert evaluation["episodes"] == 100
+    card = json.loads((run / "policy" / "card.json").read_text())
+    assert (card["algo"], card["env"], card["seed"]) == (algo, env, 0)
+    assert card["evaluation"]["return_mean"] == evaluation["return_mean"]
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not(algo, env, train_one):
+    runs = [
+        fingerprint(train_one(algo, env, seed, **small(algo), name=name))
+        for name, seed in (("first", 3), ("again", 3), ("other", 4))
+    ]
+    assert runs[0] == runs[1]
+    for name in ("metrics.jsonl", "policy/last.safetensors"):
+        assert runs[0][name] != runs[2][name]
+
+
+def test_the_saved_policy_is_the_one_that_was_trained(algo, env, train_one, monkeypatch):
+    trained = {}
+    save = Policy.save
+
+    def watch(self, folder, name="policy"):
+        trained[name] = self
+        save(self, folder, name)
+
+    monkeypatch.setattr(Policy, "save", watch)
+    run = train_one(algo, env, **small(algo))
+    live, loaded = trained["last"], Policy.load(run / "policy", "last")
+    space = live.observation_space
+    space.seed(0)
+    obs = np.stack([space.sample() for _ in range(100)])
+    np.testing.assert_array_equal(loaded.act(obs), live.act(obs))
+    assert len(np.unique(live.act(obs))) > 1
+    for name, tensor in live.net.state_dict().items():
+        np.testing.assert_array_equal(tensor.numpy(), loaded.net.state_dict()[name].numpy())
+
+
+@pytest.mark.parametrize(
+    ("checkpoint_seconds", "switches"),
+    [(0.0, False), (0.0, True), (1000.0, False)],
+    ids=["from a checkpoint", "with every switch on", "from the start"],
+)
+def test_stopped_and_resumed_is_undisturbed(algo, env, train_one, checkpoint_seconds, switches):
+    fields = {**small(algo, iterations=5), "checkpoint_seconds": checkpoint_seconds}
+    if switches:
+        fields |= {name: True for name, (hint, _) in hints(algo).items() if hint is bool}
+
+    def stop(seed, row):
+        if row["iteration"] == 3:  # after its row, before its checkpoint
+            raise KeyboardInterrupt
+
+    whole = train_one(algo, env, 1, **fields, name="whole")
+    with pytest.raises(KeyboardInterrupt):
+        train_one(algo, env, 1, **fields, name="torn", progress=stop)
+    torn = whole.with_name("torn")
+    assert not (torn / "evaluation.json").exists()
+    assert len((torn / "metrics.jsonl").read_text().splitlines()) == 4
+    assert bool(list((torn / "state").glob("*.pt"))) == (checkpoint_seconds == 0.0)
+    again = []
+    api.train_one(api.read_spec(torn), torn, resume=True, progress=lambda _, row: again.append(row["iteration"]))
+    assert again == ([3, 4] if checkpoint_seconds == 0.0 else [0, 1, 2, 3, 4])
+    assert fingerprint(torn) == fingerprint(whole)
+
+
+def test_a_copy_trains_and_is_the_same_until_it_is_edited(algo, train_one, workspace):
+    env = suited(algo)[0]
+    copy = api.copy(algo, workspace / "mine" / f"{algo}.py")
+    assert copy.read_bytes() == catalogue.source_of(algo).read_bytes()
+    original = train_one(algo, env, **small(algo), name="original")
+    copied = train_one(str(copy), env, **small(algo), name="copied")
+    assert fingerprint(copied) == fingerprint(original)
+    edited = workspace / "mine" / "edited.py"
+    text = copy.read_text().replace("gamma: float = 0.99\n", "gamma: float = 0.5\n")
+    assert text != copy.read_text()
+    edited.write_text(text)
+    assert fingerprint(train_one("mine/edited.py", env, **small(algo), name="edited")) != fingerprint(original)
