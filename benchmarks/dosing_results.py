@@ -1,6 +1,6 @@
 """Train the dosing assistant several times over and write what it reached: benchmarks/results/dosing.md.
 
-    python benchmarks/dosing_results.py --write          about half an hour on two cores; a second call goes on where it stopped
+    python benchmarks/dosing_results.py --write    about twenty minutes on two quiet cores; a second call goes on where it stopped
     python benchmarks/dosing_results.py --seeds 1 --total-steps 300000 --out runs/quick
 
 Each study is an ordinary group of runs (``cumulant train ppo warfarin --seeds N ...``), evaluated on the same 5,000 held-out
@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import cumulant
+from cumulant.presets import PRESETS
 from cumulant.report.progress import LiveProgress
 
 RESULTS = Path(__file__).parent / "results" / "dosing.md"
@@ -29,13 +30,14 @@ class Study:
     title: str
     options: dict[str, Any]
     seeds: int
+    fields: dict[str, Any] = field(default_factory=dict)
 
 
 STUDIES = (
     Study("daily", "INR every day (comparison B)", {}, 5),
-    Study("clinic", "INR on the clinic's days (comparison A)", {"schedule": "clinic"}, 5),
-    Study("clairvoyant", "INR every day, every true parameter observed: a ceiling, no agent", {"observe": "all"}, 3),
-    Study("survival", "A bad reward: +1 for each day survived", {"reward": "survival"}, 2),
+    Study("clinic", "INR on the clinic's days (comparison A)", {"schedule": "clinic"}, 3),
+    Study("clairvoyant", "INR every day, every true parameter observed: a ceiling, no agent", {"observe": "all"}, 1),
+    Study("survival", "A bad reward: +1 for each day survived", {"reward": "survival"}, 2, {"total_steps": 3_000_000}),
 )
 SHOWN = ("return", "return_gain", "ttr", "ttr_rosendaal", "below_2", "above_4", "bleeds", "tests", "dose_changes")
 
@@ -43,10 +45,11 @@ SHOWN = ("return", "return_gain", "ttr", "ttr_rosendaal", "below_2", "above_4", 
 def train(study: Study, folder: Path, seeds: int | None, total_steps: int | None) -> dict[str, Any]:
     """Train a study, or go on with it, and return its merged evaluation."""
     out, seeds = folder / study.name, seeds or study.seeds
-    fields = {} if total_steps is None else {"total_steps": total_steps}
+    fields = study.fields if total_steps is None else {"total_steps": total_steps}
     with LiveProgress(f"ppo on warfarin, {study.name}") as live:
-        steps = total_steps or 0
-        progress = lambda seed, row: live.update(seed, {**row, **({"total_steps": steps} if steps else {})})  # noqa: E731
+        preset = PRESETS["ppo", "warfarin"].config
+        steps = {**preset, **fields}["total_steps"]
+        progress = lambda seed, row: live.update(seed, {**row, "total_steps": steps})  # noqa: E731
         if (out / "evaluation.json").exists():
             pass
         elif out.exists():

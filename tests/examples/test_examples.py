@@ -18,7 +18,12 @@ def load(name):
 
 
 def test_every_example_is_tested():
-    assert {path.stem for path in EXAMPLES.glob("*.py")} == {"short_sighted", "thermostat", "gentle_reward"}
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == {
+        "bad_reward",
+        "short_sighted",
+        "thermostat",
+        "gentle_reward",
+    }
 
 
 @pytest.mark.slow
@@ -34,6 +39,16 @@ def test_a_short_sighted_agent_is_worse(monkeypatch, tmp_path, capsys):
     assert returns[3] > 21.0
     assert result[0.0][1] < 72.0 < 78.0 < result[0.99][1]
     assert result[0.0][2] > 3 * result[0.99][2]
+
+
+def test_survival_asks_for_nothing_until_strokes_are_counted(capsys):
+    load("bad_reward").main()
+    rows = [[float(word) for word in line.split()] for line in capsys.readouterr().out.splitlines()[1:]]
+    dose, returned, _, bleeds, both = zip(*rows)
+    assert list(bleeds) == sorted(bleeds, reverse=True)  # the less the better ...
+    assert bleeds[0] - bleeds[dose.index(5.0)] < 0.03  # ... by less than a tenth of a percent of thirty days
+    assert 2.0 <= dose[both.index(max(both))] <= 5.0  # half the harm was left out
+    assert dose[returned.index(max(returned))] == 5.0
 
 
 def test_an_environment_of_your_own_is_learned_by_both(workspace):

@@ -1,0 +1,81 @@
+"""Every benchmark of speed runs at toy size, without the peers' environment."""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "benchmarks"
+CASES = {
+    "ppo_cartpole.py": ["--repeats", "1", "--steps", "2048"],
+    "ppo_cartpole.py --solve": ["--solve", "--seeds", "1", "--steps", "1024"],
+    "warfarin_simulation.py": ["--repeats", "1", "--work", "0.002", "--patients", "2"],
+}
+
+
+def run(case, *words):
+    command = [sys.executable, str(FOLDER / case.split()[0]), *CASES[case], *words]
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]  # a working copy need not be installed
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout
+
+
+def test_every_timed_benchmark_is_run_here():
+    scripts = {path.name for path in FOLDER.glob("*.py") if "from measure import" in path.read_text(encoding="utf-8")}
+    assert scripts == {case.split()[0] for case in CASES}
+
+
+def test_ppo_cartpole_says_how_to_get_the_peers(tmp_path):
+    out = run("ppo_cartpole.py", "--peers", str(tmp_path / "none"))
+    assert "Stable-Baselines3" in out
+    assert "skipped" in out
+    assert "pip install -r benchmarks/peers.txt" in out
+    assert "1.00x" in out
+
+
+def test_ppo_cartpole_solve_judges_held_out_episodes():
+    result = json.loads(run("ppo_cartpole.py --solve", "--json"))
+    (seed,) = result["seeds"]
+    assert seed["episodes"] == 100
+    assert seed["steps"] == 1024
+    assert seed["solved"] == (seed["return_mean"] >= 475)
+    assert result["solved"] == seed["solved"]
+
+
+def test_warfarin_simulation_is_accurate():
+    runs = json.loads(run("warfarin_simulation.py", "--json"))["runs"]
+    errors = {name: entry["max_inr_error"] for name, entry in runs.items()}
+    assert len(runs) == 11
+    for name, error in errors.items():  # four independent ways to the same INR
+        assert error < (2e-3 if name.startswith("numpy") else 2e-4), name
+    assert all(entry["patient_days_per_cpu_second"]["median"] > 0 for entry in runs.values())
+
+
+@pytest.mark.parametrize("path", sorted((FOLDER / "peers").glob("*.py")), ids=lambda path: path.name)
+def test_peers_know_nothing_of_ours(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    imported = {
+        alias.name.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
+    }
+    imported |= {(node.module or "").split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert imported.isdisjoint({"cumulant", "measure"})
+
+
+def test_peers_have_our_versions():
+    """What is compared is the libraries, not their torch."""
+
+    def pinned(path):
+        lines = (line for line in path.read_text().splitlines() if line and not line.startswith("#"))
+        return dict(line.split("==") for line in lines)
+
+    ours, peers = pinned(ROOT / "constraints.txt"), pinned(FOLDER / "peers.txt")
+    assert {name: ours[name] for name in ("torch", "gymnasium")} == {
+        name: peers[name] for name in ("torch", "gymnasium")
+    }
