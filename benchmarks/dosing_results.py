@@ -35,7 +35,7 @@ class Study:
 
 STUDIES = (
     Study("daily", "INR every day (comparison B)", {}, 5),
-    Study("clinic", "INR on the clinic's days (comparison A)", {"schedule": "clinic"}, 3),
+    Study("clinic", "INR on the clinic's days (comparison A)", {"schedule": "clinic"}, 5),
     Study("clairvoyant", "INR every day, every true parameter observed: a ceiling, no agent", {"observe": "all"}, 1),
     Study("survival", "A bad reward: +1 for each day survived", {"reward": "survival"}, 2, {"total_steps": 3_000_000}),
 )

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 from cumulant import catalogue, group
 from cumulant.catalogue import copy as copy
 from cumulant.catalogue import listing as listing
+from cumulant.catalogue import preset_for as preset_for
+from cumulant.catalogue import short_name
 from cumulant.envs import lookup
-from cumulant.errors import ConfigError, RunError, UsageError
-from cumulant.group import members, read_spec
-from cumulant.loading import is_path
-from cumulant.presets import PRESETS, Preset
+from cumulant.errors import ConfigError, RunError, StorageError, UsageError
+from cumulant.group import members
+from cumulant.spec import check_spec, check_trust, make_spec, read_spec, same_environment, whole, written_by
 
 if TYPE_CHECKING:
     from cumulant.engine.policy import Policy
@@ -74,72 +73,9 @@ class TrainResult:
         }
 
 
-def preset_for(algo: str, env: str) -> Preset | None:
-    """Return the tuned settings of an algorithm on an environment, if there are any."""
-    listed = lookup.find(env)
-    return PRESETS.get((Path(algo).stem, listed.name if listed else env))
-
-
 def notice(env: str) -> str:
     """Return what must be said wherever results of an environment are shown; "" for nothing."""
     return lookup.notice(env)
-
-
-def make_spec(
-    algo: str,
-    env: str,
-    seed: int = 0,
-    env_options: Mapping[str, Any] | None = None,
-    config: Any = None,
-    threads: int = 1,
-    checkpoint_seconds: float = 20.0,
-    **fields: Any,
-) -> dict[str, Any]:
-    """Return what config.json of a run holds: everything that it follows from.
-
-    Args:
-        algo: Name, file or dotted module.
-        env: Short name, Gymnasium id, or path of a class.
-        seed: Seed.
-        env_options: Options of the environment.
-        config: A finished Config of the algorithm; otherwise it is made of the preset and ``fields``.
-        threads: Torch threads; 1 is fastest on small networks.
-        checkpoint_seconds: Time between checkpoints.
-        fields: Fields of the algorithm's Config.
-
-    Raises:
-        UsageError: If the algorithm or the environment does not exist.
-        ConfigError: If a field or an option does not exist or is refused.
-    """
-    from cumulant.run.config import check_device, from_dict, to_dict
-
-    if seed < 0 or seed >= 2**63:
-        raise ConfigError(f"seed = {seed}: it must be from 0 to 2**63 - 1")
-    if threads < 1:
-        raise ConfigError(f"threads = {threads}: there must be at least one")
-    if not checkpoint_seconds >= 0.0:
-        raise ConfigError(f"checkpoint_seconds = {checkpoint_seconds}: it must be at least 0")
-    module = catalogue.load_algorithm(algo)
-    options = dict(env_options or {})
-    listed = lookup.find(env)
-    if listed is not None:
-        lookup.build(env, options)  # refuses options now rather than in a worker
-    if config is None:
-        preset = preset_for(algo, env)
-        values = {**(preset.config if preset else {}), **fields}
-        config = from_dict(module.Config, {**values, "env": env, "env_options": options}, where=algo)
-    plain = to_dict(config)
-    check_device(plain.get("device", "cpu"))
-    del plain["env"], plain["env_options"]
-    return {
-        "algo": algo,
-        "env": env,
-        "env_options": options,
-        "seed": seed,
-        "threads": threads,
-        "checkpoint_seconds": checkpoint_seconds,
-        "config": plain,
-    }
 
 
 def train(
@@ -177,15 +113,16 @@ def train(
     Example:
         ``cumulant.train("ppo", env="CartPole-v1", seed=0, total_steps=100_000).policy.act(obs)``
     """
+    seeds = whole("seeds", seeds)
     if seeds < 1:
         raise ConfigError(f"seeds = {seeds}: there must be at least one")
     spec = make_spec(algo, env, seed, env_options, config, threads, checkpoint_seconds, **fields)
-    directory = Path(out) if out is not None else next_directory(algo, env)
     began = time.perf_counter()
-    if seeds == 1:
-        train_one(spec, directory, progress=progress)
-    else:
-        group.start(directory, [spec | {"seed": seed + k} for k in range(seeds)], progress)
+    with _reserved(algo, env) if out is None else nullcontext(Path(out)) as directory:
+        if seeds == 1:
+            train_one(spec, directory, progress=progress)
+        else:
+            group.start(directory, [spec | {"seed": spec["seed"] + k} for k in range(seeds)], progress)
     return _finish(directory, began)
 
 
@@ -202,23 +139,27 @@ def resume(run: Path | str, *, trust: bool = False, progress: Progress | None = 
     """
     directory = Path(run)
     began = time.perf_counter()
-    for member in members(directory).values():
-        if (member / "config.json").exists():  # a seed that had not begun has none
-            check_trust(member, trust)
-    if group.seeds_of(directory):
+    read_spec(directory)
+    runs = members(directory)
+    is_group = bool(group.seeds_of(directory))
+    specs = group.specs(directory) if is_group else dict.fromkeys(runs, read_spec(directory))
+    for seed, spec in specs.items():
+        check_spec(spec, directory)
+        names = [spec["algo"], spec["env"], *spec["env_options"].values()]
+        check_trust(names, written_by(runs.get(seed, directory / f"seed_{seed}")), directory, trust)
+    if is_group:
         group.resume(directory, progress)
     else:
         train_one(read_spec(directory), directory, resume=True, progress=progress)
     return _finish(directory, began)
 
 
-def load(run: Path | str, which: str = "best", *, trust: bool = False) -> Policy:
+def load(run: Path | str, which: str = "best") -> Policy:
     """Load the policy of a run.
 
     Args:
         run: Directory of a run, or of a group of seeds (then the seed with the best evaluation).
-        which: "best" by periodic evaluation, or "last".
-        trust: Reserved for policies whose network is the user's own code; nothing is imported otherwise.
+        which: "best" by periodic evaluation, or "last". Nothing that the run names is imported.
 
     Raises:
         RunError: If there is no policy.
@@ -259,21 +200,35 @@ def evaluate(
     from cumulant.engine.evaluate import default_episodes
     from cumulant.engine.evaluate import evaluate as run_evaluation
 
-    if isinstance(policy, str | Path):
-        if env is None:
-            first = next(iter(members(Path(policy)).values()))
-            if (first / "config.json").exists():  # a policy folder on its own has none
-                check_trust(first, trust)
-        policy = load(policy)
-    same_env = env is None or env == policy.card.get("env")
-    env = env if env is not None else policy.card.get("env")
+    where = "the policy" if not isinstance(policy, str | Path) else Path(policy)
+    if isinstance(where, Path) and (where / "config.json").exists():  # a policy folder on its own has none
+        read_spec(where)
+    seeds = len(members(where)) if isinstance(where, Path) else 1
+    policy = load(policy) if isinstance(policy, str | Path) else policy
+    card = policy.card
+    if not isinstance(card.get("env", ""), str) or not isinstance(card.get("env_options", {}), dict):
+        raise RunError(f"{where}: card.json is damaged: env must be a text, and env_options an object")
+    of_card = []  # what is about to be imported because the card says so
     if env is None:
-        raise UsageError("this policy does not say which environment it is for: name one")
-    options = env_options if env_options is not None else policy.card.get("env_options", {}) if same_env else {}
+        if not card.get("env"):
+            raise UsageError("this policy does not say which environment it is for: name one")
+        env = str(card["env"])
+        of_card.append(env)
+    options = {} if env_options is None else dict(env_options)
+    if env_options is None and same_environment(env, card.get("env", "")):
+        options = card.get("env_options", {})
+        of_card += options.values()
+    check_trust(of_card, card.get("host"), where, trust)
+    if lookup.find(env) is not None:
+        options = lookup.resolved(env, options)
     episodes = default_episodes(env) if episodes is None else episodes
     if episodes < 2:
         raise ConfigError(f"episodes = {episodes}: an interval needs at least 2")
-    return run_evaluation(policy, env, episodes, seed, options, label=policy.card.get("algo", "policy"))
+    label = short_name(str(card.get("algo", "policy")))
+    if seeds == 1:
+        return run_evaluation(policy, env, episodes, seed, options, label=label)
+    label = f"{label}, seed {card.get('seed')}, the best of {seeds}"
+    return run_evaluation(policy, env, episodes, seed, options, label=label) | {"policy": label}
 
 
 def report(run: Path | str) -> Path:
@@ -322,12 +277,12 @@ def train_one(
         try:
             policy = module.train(config, run)
             episodes = default_episodes(env)
-            evaluation = run_evaluation(policy, env, episodes, 0, options, label=Path(spec["algo"]).stem)
-            run.write("evaluation.json", evaluation)
+            evaluation = run_evaluation(policy, env, episodes, 0, options, label=short_name(spec["algo"]))
             policy.card["evaluation"] = {
                 key: evaluation[key] for key in ("episodes", "seed", "return_mean", "return_interval", "outcomes")
             }
             policy.save(directory / "policy", "best")
+            run.write("evaluation.json", evaluation)  # last: it marks the seed as finished
         finally:
             run.close()
     return evaluation
@@ -362,36 +317,30 @@ def _finish(directory: Path, began: float) -> TrainResult:
     )
 
 
-def next_directory(algo: str, env: str) -> Path:
-    """Return the next free directory under ``runs/``, such as ``runs/ppo-warfarin-003``."""
-    listed = lookup.find(env)
-    short = listed.name if listed else env.rpartition(":")[2].rpartition("/")[2]
-    stem = f"{Path(algo).stem.rpartition('.')[2] if not algo.endswith('.py') else Path(algo).stem}-{short}"
-    root = Path("runs")
-    taken = [int(path.name[len(stem) + 1 :]) for path in root.glob(f"{stem}-*") if path.name[len(stem) + 1 :].isdigit()]
-    return root / f"{stem}-{max(taken, default=0) + 1:03d}"
-
-
-def check_trust(directory: Path, trust: bool) -> None:
-    """Say which foreign code a run would import, and refuse it if another machine wrote the run.
+@contextmanager
+def _reserved(algo: str, env: str) -> Iterator[Path]:
+    """Make the next free directory under ``runs/``, such as ``runs/ppo-warfarin-003``; one that stays empty is removed.
 
     Raises:
-        RunError: If the run names code of its own, comes from another machine, and is not trusted.
+        StorageError: If it cannot be made.
     """
-    from cumulant.run.manifest import host
+    from cumulant.run.run import missing, remove_empty
 
-    spec = read_spec(directory)
-    named = [spec["algo"], spec["env"], str(spec["env_options"].get("reward", ""))]
-    foreign = [name for name in named if is_path(name)]
-    if not foreign:
+    listed = lookup.find(env)
+    stem = f"{short_name(algo)}-{listed.name if listed else env.rpartition(':')[2].rpartition('/')[2]}"
+    taken = [int(end) for path in Path("runs").glob(f"{stem}-*") if (end := path.name[len(stem) + 1 :]).isdigit()]
+    for number in range(max(taken, default=0) + 1, max(taken, default=0) + 1000):
+        directory = Path("runs") / f"{stem}-{number:03d}"
+        made = missing(directory)
+        try:
+            directory.mkdir(parents=True)  # two trainings that start together: one of them makes it
+        except FileExistsError:
+            continue
+        except OSError as problem:
+            raise StorageError(f"{directory} cannot be made: {problem.strerror}; choose another --out") from problem
+        try:
+            yield directory
+        finally:
+            remove_empty(made)
         return
-    try:
-        written_by = json.loads((directory / "manifest.json").read_text(encoding="utf-8")).get("host")
-    except (OSError, ValueError):
-        written_by = None
-    if written_by != host() and not trust:
-        raise RunError(
-            f"{directory} would import {', '.join(foreign)}, and another machine wrote it: "
-            "read that code, then add --trust if you believe it"
-        )
-    warnings.warn(f"{directory} imports {', '.join(foreign)} from {os.getcwd()}", stacklevel=3)
+    raise StorageError(f"no free directory runs/{stem}-N; choose another --out")

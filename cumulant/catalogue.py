@@ -6,6 +6,7 @@ Nothing is imported to make a list, so that it is instant.
 from __future__ import annotations
 
 import ast
+import dataclasses
 import functools
 import importlib
 from collections.abc import Mapping
@@ -15,8 +16,9 @@ from typing import Any
 
 from cumulant.envs import lookup
 from cumulant.envs.lookup import literal
-from cumulant.errors import UsageError, did_you_mean
+from cumulant.errors import StorageError, UsageError, did_you_mean
 from cumulant.loading import is_path, load_module
+from cumulant.presets import PRESETS, Preset
 
 _PACKAGE = Path(__file__).parent
 
@@ -77,11 +79,29 @@ def source_of(algo: str) -> Path:
     return _PACKAGE / "algos" / f"{algo}.py"
 
 
+def short_name(algo: str) -> str:
+    """Return what directories and tables call an algorithm.
+
+    >>> short_name("ppo"), short_name("my/ppo.py"), short_name("lab.algos.foo")
+    ('ppo', 'ppo', 'foo')
+    """
+    return Path(algo).stem if algo.endswith(".py") else algo.rpartition(".")[2]
+
+
+def preset_for(algo: str, env: str) -> Preset | None:
+    """Return the tuned settings of an algorithm of ours on an environment, if there are any.
+
+    A user's own file has none, whatever it is called: its Config may have other fields.
+    """
+    listed = lookup.find(env)
+    return PRESETS.get((algo, listed.name if listed else env))
+
+
 def load_algorithm(algo: str) -> Any:
     """Import an algorithm: a name of ours, a file (``my/ppo.py``), or a dotted module (``mylab.algos.foo``).
 
     Raises:
-        UsageError: If there is none, or if it has no ``Config`` and ``train``.
+        UsageError: If there is none, or if it has no ``train`` and no ``Config`` with the fields that every algorithm has.
     """
     module: Any
     if algo in algorithms():
@@ -95,6 +115,14 @@ def load_algorithm(algo: str) -> Any:
             raise UsageError(
                 f"algorithm '{algo}' has no '{name}': an algorithm file needs Config and train(config, run)"
             )
+    fields = (
+        {field.name for field in dataclasses.fields(module.Config)}
+        if dataclasses.is_dataclass(module.Config)
+        else set()
+    )
+    lacking = [name for name in ("env", "env_options", "total_steps") if name not in fields]
+    if lacking:
+        raise UsageError(f"algorithm '{algo}': its Config must be a dataclass with {', '.join(lacking)}")
     return module
 
 
@@ -124,8 +152,11 @@ def copy(algo: str, file: Path | str) -> Path:
     source, target = source_of(algo), Path(file)
     if target.suffix != ".py":
         raise UsageError(f"{target}: give the copy a name that ends in .py")
-    if target.exists():
-        raise UsageError(f"{target} exists: choose another name, or remove it first")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(target, source.read_bytes())
+    try:
+        if target.exists():
+            raise UsageError(f"{target} exists: choose another name, or remove it first")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(target, source.read_bytes())
+    except OSError as problem:
+        raise StorageError(f"{target} cannot be written: {problem.strerror}; choose another place") from problem
     return target

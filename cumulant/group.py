@@ -7,13 +7,15 @@ GROUP/evaluation.json, report.html   over all of them
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,10 +23,12 @@ from typing import Any
 import numpy as np
 
 from cumulant import errors
-from cumulant.errors import CumulantError, Interrupted, RunError
+from cumulant.errors import CumulantError, Interrupted, RunError, StorageError
 from cumulant.stats import mean_interval
 
 Progress = Callable[[int, dict[str, float]], None]
+# cumulant itself may be importable through the parent's sys.path only, so that is set before anything of it is imported
+_WORKER = "import sys; sys.path[:], sys.argv[1:] = sys.argv[1:], []; from cumulant.worker import main; sys.exit(main())"
 
 
 def start(directory: Path, specs: Sequence[Mapping[str, Any]], progress: Progress | None = None) -> None:
@@ -36,30 +40,55 @@ def start(directory: Path, specs: Sequence[Mapping[str, Any]], progress: Progres
         progress: Called as ``progress(seed, row)``.
 
     Raises:
-        RunError: If the directory is not empty.
+        RunError: If the directory is a file or not empty.
+        StorageError: If it cannot be made.
         CumulantError: The first that a seed raised; the others are finished before.
     """
-    if directory.exists() and any(directory.iterdir()):
-        raise RunError(f"{directory} is not empty: continue it with `cumulant resume`, or choose another --out")
-    from cumulant.run.run import missing, remove_empty
+    from cumulant.run.checkpoint import write_atomic
+    from cumulant.run.manifest import host
+    from cumulant.run.place import missing, refuse_occupied, remove_empty
 
+    refuse_occupied(directory)
     made = missing(directory)
+    # noted before any seed begins, so that a group can be resumed whenever it was killed
+    content = {"seeds": [spec["seed"] for spec in specs], "spec": dict(specs[0]), "host": host()}
     try:
-        _train(directory, specs, progress)
-    finally:
-        remove_empty(made)  # which they are only if no seed could start
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as problem:
+            raise StorageError(f"{directory} cannot be made: {problem.strerror}; choose another --out") from problem
+        write_atomic(directory / "seeds.json", (json.dumps(content, indent=1) + "\n").encode())
+        _train(directory, {spec["seed"]: spec for spec in specs}, progress)
+    except BaseException as problem:
+        if not any(directory.glob("seed_*")):  # what could not start leaves nothing behind
+            (directory / "seeds.json").unlink(missing_ok=True)
+            remove_empty(made)
+            if isinstance(problem, Interrupted):
+                raise Interrupted("stopped before anything was trained; nothing is left behind") from None
+        raise
+    merge_evaluations(directory)
 
 
 def resume(directory: Path, progress: Progress | None = None) -> None:
-    """Continue every seed of a group that is not finished."""
-    listed = json.loads((directory / "seeds.json").read_text(encoding="utf-8"))
-    specs = [listed["spec"] | {"seed": seed} for seed in listed["seeds"]]
-    _train(
-        directory,
-        [spec for spec in specs if not (directory / f"seed_{spec['seed']}/evaluation.json").exists()],
-        progress,
-    )
+    """Continue every seed of a group that is not finished, and begin those that had not begun."""
+    _train(directory, specs(directory), progress)
     merge_evaluations(directory)
+
+
+def specs(directory: Path) -> dict[int, dict[str, Any]]:
+    """Return by seed what ``resume`` would train: nothing of seeds that are finished.
+
+    A seed's own config.json comes first; one that had not begun follows from seeds.json.
+
+    Raises:
+        RunError: If one of these files is damaged.
+    """
+    shared = read_spec(directory)
+    return {
+        seed: read_spec(member) if (member / "config.json").exists() else shared | {"seed": seed}
+        for seed, member in members(directory).items()
+        if not (member / "evaluation.json").exists()
+    }
 
 
 def seeds_of(directory: Path) -> list[int]:
@@ -113,29 +142,46 @@ def score(member: Path) -> float:
 
     Seeds are chosen by this and not by the final evaluation, whose episodes are kept for reporting.
     """
-    path = member / "metrics.jsonl"
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
-    return max((row["eval/return"] for row in rows if "eval/return" in row), default=float("-inf"))
+    returns = [row.get("eval/return") for row in _rows(member / "metrics.jsonl")]
+    return max((value for value in returns if isinstance(value, int | float)), default=float("-inf"))
 
 
 def last_row(member: Path) -> dict[str, float]:
     """Return the last row of metrics, with its ``seconds``; empty if there is none."""
     row: dict[str, float] = {}
     for name in ("metrics.jsonl", "timing.jsonl"):
-        path = member / name
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        row |= json.loads(lines[-1]) if lines else {}
+        row |= next(reversed(_rows(member / name)), {})
     return row
 
 
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """Read the rows of a file, without those that a kill tore."""
+    rows = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict):
+            rows.append(row)
+    return rows
+
+
 def merge_evaluations(directory: Path) -> None:
-    """Write the group's evaluation.json from those of its seeds."""
+    """Write the group's evaluation.json from those of its seeds.
+
+    Raises:
+        RunError: If one of those is missing or damaged.
+    """
     from cumulant.run.checkpoint import write_atomic
 
-    evaluations = {
-        seed: json.loads((directory / f"seed_{seed}/evaluation.json").read_text(encoding="utf-8"))
-        for seed in seeds_of(directory)
-    }
+    evaluations = {}
+    for seed in seeds_of(directory):
+        path = directory / f"seed_{seed}/evaluation.json"
+        try:
+            evaluations[seed] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as problem:
+            raise RunError(f"{path} cannot be read ({problem}): remove it, then `cumulant resume`") from problem
     write_atomic(directory / "evaluation.json", (json.dumps(merge(evaluations), indent=1) + "\n").encode())
 
 
@@ -220,78 +266,102 @@ def _merge_measure(measures: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {"mean": mean, "interval": [low, high]}
 
 
-def _train(directory: Path, specs: Sequence[Mapping[str, Any]], progress: Progress | None) -> None:
-    workers = max(1, min(len(specs), (os.cpu_count() or 1) // max(1, int(specs[0].get("threads", 1))))) if specs else 1
-    lock = threading.Lock()
-    processes: list[subprocess.Popen[str]] = []
+def _train(directory: Path, specs: Mapping[int, Mapping[str, Any]], progress: Progress | None) -> None:
+    """Train seeds, each in a process of its own; Ctrl-C or SIGTERM makes all of them save and end."""
+    if not specs:
+        return
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = max(1, *(int(spec.get("threads", 1)) for spec in specs.values()))
+    workers = max(1, min(len(specs), cores // threads))
+    printing = threading.Lock()
+    live: list[subprocess.Popen[str]] = []
     stopped = threading.Event()
 
+    def stop(*_: object) -> None:
+        stopped.set()
+        for process in list(live):
+            process.terminate()
+
     def report(seed: int, row: dict[str, float]) -> None:
-        with lock:
-            _note_seeds(directory, specs)
+        with printing:
             if progress is not None:
                 progress(seed, row)
 
-    def run(spec: Mapping[str, Any]) -> None:
+    def run(seed: int) -> None:
         if not stopped.is_set():
-            _run_worker(directory / f"seed_{spec['seed']}", spec, report, processes)
+            with _worker(live) as process:
+                if stopped.is_set():  # while it was being started
+                    process.terminate()
+                _follow(process, directory / f"seed_{seed}", seed, specs[seed], report)
 
-    with ThreadPoolExecutor(workers) as pool:
-        futures = [pool.submit(run, spec) for spec in specs]
-        try:
-            problems = [future.exception() for future in futures]
-        except KeyboardInterrupt:
-            # Ctrl-C reached the workers too (one process group): they save, and say so by Interrupted
-            stopped.set()
-            problems = [future.exception() for future in futures]
-            problems.append(Interrupted("stopped"))
+    handlers = {}
+    if threading.current_thread() is threading.main_thread():
+        handlers = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with ThreadPoolExecutor(workers) as pool:
+            problems = [future.exception() for future in [pool.submit(run, seed) for seed in specs]]
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
     failures = [problem for problem in problems if problem is not None]
     for problem in failures:
         if not isinstance(problem, Interrupted):
             raise problem
-    if failures:
+    if failures or stopped.is_set():
         raise Interrupted(f"stopped; everything is saved: `cumulant resume {directory}` goes on with every seed")
-    merge_evaluations(directory)
 
 
-def _note_seeds(directory: Path, specs: Sequence[Mapping[str, Any]]) -> None:
-    """Write seeds.json with the first row of any seed: a group that could not start leaves nothing behind."""
-    path = directory / "seeds.json"
-    if not path.exists():
-        from cumulant.run.checkpoint import write_atomic
+@contextlib.contextmanager
+def _worker(live: list[subprocess.Popen[str]]) -> Iterator[subprocess.Popen[str]]:
+    """Start a worker, which imports what this process could import, and list it as long as it lives.
 
-        content = {"seeds": [spec["seed"] for spec in specs], "spec": dict(specs[0])}
-        write_atomic(path, (json.dumps(content, indent=1) + "\n").encode())
-
-
-def _run_worker(directory: Path, spec: Mapping[str, Any], report: Progress, processes: list[Any]) -> None:
-    """Train one seed in a process of its own; raise what it raised."""
-    resume = (directory / "config.json").exists()
-    order = json.dumps({"spec": dict(spec), "directory": str(directory), "resume": resume})
+    It gets a session of its own, so that Ctrl-C reaches it once, from here, and not from the terminal too: a run that is
+    interrupted twice ends without saving.
+    """
+    paths = [os.path.abspath(path) for path in sys.path if isinstance(path, str)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "cumulant.worker"],
+        [sys.executable, "-P", "-c", _WORKER, *paths],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
-    processes.append(process)
+    live.append(process)
+    try:
+        with process:
+            yield process
+    finally:
+        live.remove(process)
+
+
+def _follow(
+    process: subprocess.Popen[str], directory: Path, seed: int, spec: Mapping[str, Any], report: Progress
+) -> None:
+    """Order one seed of a worker and report its rows; raise what it raised."""
     assert process.stdin is not None
     assert process.stdout is not None
+    resume = (directory / "config.json").exists()
     failure = None
-    with process:
-        process.stdin.write(order + "\n")
+    try:
+        process.stdin.write(json.dumps({"spec": dict(spec), "directory": str(directory), "resume": resume}) + "\n")
         process.stdin.flush()  # stays open: the worker ends when it closes, so that a killed parent leaves no orphans
-        for line in process.stdout:
+    except BrokenPipeError:  # it ended before it read that; its exit code says why
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
+    for line in process.stdout:
+        try:
             message = json.loads(line)
-            if "row" in message:
-                report(int(spec["seed"]), message["row"])
-            else:
-                failure = message
-        code = process.wait()
+        except ValueError:  # torn, by a kill
+            continue
+        if "row" in message:
+            report(seed, message["row"])
+        else:
+            failure = message
+    code = process.wait()
     if failure is not None:
         kind = getattr(errors, failure["error"], CumulantError)
-        raise kind(f"seed {spec['seed']}: {failure['message']}")
+        raise kind(f"seed {seed}: {failure['message']}")
+    if code in (Interrupted.exit_code, -signal.SIGINT, -signal.SIGTERM):
+        raise Interrupted(f"seed {seed} was stopped")
     if code != 0:
-        raise CumulantError(
-            f"seed {spec['seed']}: its process ended with code {code}; `cumulant resume` goes on with it"
-        )
+        raise CumulantError(f"seed {seed}: its process ended with code {code}; `cumulant resume` goes on with it")

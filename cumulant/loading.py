@@ -53,7 +53,7 @@ def load_module(name: str) -> Any:
         if problem.name and (name == problem.name or name.startswith(problem.name + ".")):
             raise UsageError(f"there is no module '{problem.name}' here") from problem
         raise UsageError(f"module '{name}' needs '{problem.name}', which is not installed") from problem
-    except Exception as problem:
+    except (Exception, SystemExit) as problem:
         raise _not_importable(name, problem) from problem
 
 
@@ -61,7 +61,7 @@ def load_file(path: Path) -> Any:
     """Import a Python file by its path.
 
     Raises:
-        UsageError: If there is no such file.
+        UsageError: If there is no such file, or if it does not import (message says why).
     """
     if not path.is_file():
         raise UsageError(f"there is no file {path}")
@@ -75,16 +75,17 @@ def load_file(path: Path) -> Any:
         sys.modules[name] = module
         try:
             spec.loader.exec_module(module)
-        except Exception as problem:
+        except (Exception, SystemExit) as problem:
             del sys.modules[name]
             raise _not_importable(str(path), problem) from problem
     return sys.modules[name]
 
 
-def _not_importable(what: str, problem: Exception) -> UsageError:
+def _not_importable(what: str, problem: BaseException) -> UsageError:
     """Say which line of the user's code stopped the import."""
     frames = traceback.extract_tb(problem.__traceback__)
-    text = f"{what} does not import: {type(problem).__name__}: {problem}"
+    said = "it exits" if isinstance(problem, SystemExit) else f"{type(problem).__name__}: {problem}"
+    text = f"{what} does not import: {said}"
     if isinstance(problem, SyntaxError) or not frames:  # its message has the line already
         return UsageError(text)
     return UsageError(f"{text} ({Path(frames[-1].filename).name}, line {frames[-1].lineno})")

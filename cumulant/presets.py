@@ -40,12 +40,12 @@ PRESETS: dict[tuple[str, str], Preset] = {
             "normalize_reward": True,
             "eval_episodes": 2000,
         },
-        seen="",
+        seen="return 23.13, time in range 84.2 %, INR above 4 0.15 % (5 seeds)",
         how="cumulant train ppo warfarin --seeds 5",
     ),
     ("ppo", "cartpole"): Preset(
         config={"total_steps": 100_000},
-        seen="",
+        seen="mean return 493 to 500 over 100 episodes, on 5 of 5 seeds",
         how="cumulant train ppo CartPole-v1 --seeds 5",
     ),
 }

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cumulant.errors import ConfigError, did_you_mean
+from cumulant.errors import ConfigError, CumulantError, NumericsError, did_you_mean
 from cumulant.loading import load_attribute
 
 Outcomes = Mapping[str, np.ndarray]
@@ -67,8 +67,9 @@ class Reward:
             Weighted terms, ``[B, len(terms)]`` float64; the reward is the sum over the last axis.
 
         Raises:
-            ConfigError: If a term needs a column that the environment does not report, or has another shape than the columns
-                (message names the term).
+            ConfigError: If a term needs a column that the environment does not report, raises, or has another shape than the
+                columns (message names the term).
+            NumericsError: If a term is not finite (message names it).
         """
         columns = []
         size = next(iter(outcomes.values())).shape if outcomes else None
@@ -80,13 +81,26 @@ class Reward:
                     f"reward '{self.name}', term '{term.name}': there is no outcome column {missing}; "
                     f"the environment reports {', '.join(outcomes)}"
                 ) from None
+            except CumulantError:
+                raise
+            except Exception as problem:  # it is the user's own function
+                raise ConfigError(
+                    f"reward '{self.name}', term '{term.name}' raised {type(problem).__name__}: {problem}"
+                ) from problem
             if column.shape != size:
                 raise ConfigError(
                     f"reward '{self.name}', term '{term.name}' has shape {column.shape}: "
                     f"it must give one number per environment, {size}"
                 )
             columns.append(column)
-        return np.stack(columns, axis=-1)
+        terms = np.stack(columns, axis=-1)
+        if not np.isfinite(terms).all():
+            b, k = np.argwhere(~np.isfinite(terms))[0]
+            raise NumericsError(
+                f"reward '{self.name}', term '{self.terms[k].name}' became {terms[b, k]} in environment {b}: "
+                "a term must be a finite number for every outcome"
+            )
+        return terms
 
 
 def resolve(name: str, built_in: Mapping[str, Reward]) -> Reward:

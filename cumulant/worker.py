@@ -4,26 +4,37 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import threading
 from pathlib import Path
 from typing import Any
 
-from cumulant.errors import CumulantError
-
 
 def main() -> int:
     """Train what stdin orders; return the exit code."""
-    order = json.loads(sys.stdin.readline())
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    out = sys.stdout
-    sys.stdout = sys.stderr  # whatever an environment prints must not mix with the messages
+    # whatever an environment prints, be it from C, must not mix with the messages: it goes to stderr
+    messages = open(os.dup(1), "w", encoding="utf-8")  # noqa: SIM115  (until the process ends)
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
 
     def send(message: dict[str, Any]) -> None:
-        out.write(json.dumps(message) + "\n")
-        out.flush()
+        messages.write(json.dumps(message) + "\n")
+        messages.flush()
 
+    try:
+        # the parent asks by SIGTERM: inside the loop of a run both save first, elsewhere both are a KeyboardInterrupt
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        order = json.loads(sys.stdin.readline())
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+        return _train(order, send)
+    except KeyboardInterrupt:  # outside the loop, where there is nothing to save that is not saved already
+        return 130
+
+
+def _train(order: dict[str, Any], send: Any) -> int:
     from cumulant import api
+    from cumulant.errors import CumulantError
 
     try:
         api.train_one(
@@ -35,8 +46,6 @@ def main() -> int:
     except CumulantError as problem:
         send({"error": type(problem).__name__, "message": str(problem)})
         return problem.exit_code
-    except KeyboardInterrupt:  # before the first iteration, when there is nothing to save
-        return 130
     return 0
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cumulant.errors import ConfigError, UsageError
+from cumulant.errors import ConfigError, NumericsError, UsageError
 from cumulant.reward import Reward, Term, resolve
 
 OUTCOMES = {"inr": np.array([1.5, 2.5, 4.5]), "bleed": np.array([0.0, 1.0, 0.0])}
@@ -63,3 +63,20 @@ def test_a_reward_or_a_function_that_makes_one(lab, name):
 def test_what_is_no_reward_says_why(lab, name, message):
     with pytest.raises(UsageError, match=message):
         resolve(name, OURS)
+
+
+def test_a_term_that_raises_is_named():
+    def wrong(outcomes):
+        raise RuntimeError("no such patient")
+
+    with pytest.raises(ConfigError, match=r"reward 'r', term 'x' raised RuntimeError: no such patient"):
+        Reward("r", (Term("x", 1.0, wrong),)).split(OUTCOMES)
+    with pytest.raises(ConfigError, match=r"term 'x' raised ValueError: could not convert"):
+        Reward("r", (Term("x", 1.0, lambda o: np.array(["a", "b", "c"])),)).split(OUTCOMES)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_term_that_is_not_finite_is_named(value):
+    terms = (Term("fine", 1.0, lambda o: o["inr"]), Term("odd", 1.0, lambda o: np.array([0.0, value, 0.0])))
+    with pytest.raises(NumericsError, match=rf"term 'odd' became {value} in environment 1"):
+        Reward("r", terms).split(OUTCOMES)

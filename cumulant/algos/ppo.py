@@ -132,14 +132,15 @@ def train(config: Config, run: Run) -> Policy:
     act_rng, shuffle_rng = run.rng("act"), run.rng("shuffle")
 
     batch_size = config.num_envs * config.horizon
-    total = -(-config.total_steps // batch_size)
+    total = -(-config.total_steps // batch_size)  # rounded up
     eval_every = max(1, config.eval_every_steps // batch_size if config.eval_every_steps else total // 20)
 
+    warm_up = batch_size if config.normalize_obs else 0  # steps that only feed the statistics
     for iteration in run.iterations(total):
         fraction = iteration / total
         optimizer.learning_rate = linear(config.learning_rate, config.learning_rate_end, fraction)
         entropy_coef = linear(config.entropy_coef, 0.0, fraction)
-        if net.norm is not None and iteration == 0:  # even the first policy must not read raw units
+        if net.norm is not None and iteration == 0:  # the warm-up: even the first policy must not read raw units
             net.norm.update(collect(envs, net, config.horizon, act_rng).features)
 
         rollout = collect(envs, net, config.horizon, act_rng)  # [T, B]
@@ -174,7 +175,7 @@ def train(config: Config, run: Run) -> Policy:
         if net.norm is not None:
             net.norm.update(rollout.features)
         run.log(
-            steps=(iteration + 1) * batch_size,
+            steps=warm_up + (iteration + 1) * batch_size,
             **episode_metrics(envs),
             **{
                 "loss/policy": policy_loss.item(),
@@ -188,4 +189,5 @@ def train(config: Config, run: Run) -> Policy:
         if (iteration + 1) % eval_every == 0 or iteration + 1 == total:
             keeper.update()
 
+    envs.close()
     return keeper.finish()

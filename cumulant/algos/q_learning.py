@@ -65,6 +65,7 @@ class Config:
             require(self, name, getattr(self, name) >= 1, "at least 1")
         for name in ("gamma", "epsilon", "epsilon_end", "step_power"):
             require(self, name, 0.0 <= getattr(self, name) <= 1.0, "in [0, 1]")
+        require(self, "num_envs", self.num_envs <= 65536, "at most 65536")  # each needs random numbers of its own
         require(self, "exploration", 0.0 < self.exploration <= 1.0, "in (0, 1]")
         require(self, "step_size", 0.0 < self.step_size <= 1.0, "in (0, 1]")
 
@@ -120,4 +121,5 @@ def train(config: Config, run: Run) -> Policy:
         )
         if (iteration + 1) % eval_every == 0 or iteration + 1 == total:
             keeper.update()
+    envs.close()
     return keeper.finish()

@@ -27,5 +27,7 @@ def run(words: list[str]) -> Any:
     options = None if known.env_option is None else dict(parse_option(option) for option in known.env_option)
     evaluation = api.evaluate(known.run, known.env, known.episodes, known.seed, env_options=options, trust=known.trust)
     if not known.json:
+        if "policy" in evaluation:  # one of a group
+            print(f"{evaluation['policy']}\n")
         show_evaluation(evaluation)
     return evaluation

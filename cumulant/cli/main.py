@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from cumulant import __version__
 from cumulant.errors import CumulantError, Interrupted, UsageError, did_you_mean
@@ -55,15 +56,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings(), contextlib.ExitStack() as stack:
             warnings.showwarning = _show_warning
             if as_json:  # nothing else may be on stdout, whatever an environment or an algorithm prints
-                stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+                stack.enter_context(_stdout_to_stderr())
             if words[0] not in VERBS:
                 raise UsageError(f"no verb '{words[0]}': {did_you_mean(words[0], VERBS)}")
             result = importlib.import_module(f"cumulant.cli.{words[0]}").run(words[1:])
         if as_json and result is not None:
-            print(json.dumps(result))
+            print(json.dumps(result), flush=True)
         return 0
-    except SystemExit as leaving:  # --help
-        return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    except SystemExit as leaving:  # --help, or the user's own code
+        if leaving.code is None or isinstance(leaving.code, int):
+            return leaving.code or 0
+        return _fail(str(leaving.code), 1, as_json)
     except CumulantError as problem:
         return _fail(str(problem), problem.exit_code, as_json)
     except KeyboardInterrupt:
@@ -71,14 +74,44 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output is gone, as in `cumulant list | head`
         sys.stderr.close()
         return 0
+    except OSError as problem:
+        where = f"{problem.filename}: " if problem.filename else ""
+        return _fail(f"{where}{problem.strerror or problem}", 1, as_json)
 
 
 def _fail(message: str, code: int, as_json: bool) -> int:
     message = " ".join(message.split())  # one line, though an exception of the user's own code may have several
     print(f"cumulant: {message}", file=sys.stderr)
     if as_json:
-        print(json.dumps({"error": message, "exit_code": code}))
+        try:
+            print(json.dumps({"error": message, "exit_code": code}), flush=True)
+        except OSError:  # stdout itself is what failed; closed, it does not fail once more at exit
+            with contextlib.suppress(OSError):
+                sys.stdout.close()
     return code
+
+
+@contextlib.contextmanager
+def _stdout_to_stderr() -> Iterator[None]:
+    """Send what is printed meanwhile to stderr, and where stdout is the process's own, what C code prints too."""
+    own = sys.__stdout__ is not None and sys.stdout is sys.__stdout__ and sys.__stdout__.fileno() == 1
+    if own:
+        sys.stdout.flush()
+    with contextlib.redirect_stdout(sys.stderr):
+        if not own:
+            yield
+            return
+        kept = os.dup(1)
+        os.dup2(2, 1)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(ImportError, OSError, AttributeError):  # C keeps its own buffer until it is full
+                import ctypes
+
+                ctypes.CDLL(None).fflush(None)
+            os.dup2(kept, 1)
+            os.close(kept)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:

@@ -47,6 +47,7 @@ def run(words: list[str]) -> Any:
         parser.print_help()
         print("\n`cumulant train ALGO TARGET --help` lists the fields of that algorithm and environment.")
         return None
+    refuse_options_first(words, rest, known.target)
     if known.algo is None or known.target is None:
         parser.error("name an algorithm and an environment, as in `cumulant train ppo warfarin`")
 
@@ -109,13 +110,19 @@ def parse_fields(
         raise UsageError(f"{message_of(said.getvalue())}; see `{prog} --help`") from None
     options: dict[str, Any] = {}
     if native is not None:
-        plain = options_class()
-        options = {
-            field.name: getattr(made.environment, field.name)
-            for field in dataclasses.fields(options_class)
-            if getattr(made.environment, field.name) != getattr(plain, field.name)
-        }
+        options = {field.name: getattr(made.environment, field.name) for field in dataclasses.fields(options_class)}
     return dataclasses.replace(made.config, env=target, env_options=options), options
+
+
+def refuse_options_first(words: Sequence[str], rest: Sequence[str], target: str | None) -> None:
+    """Refuse ``--gamma 0.9 ALGO TARGET``: whether 0.9 belongs to --gamma is known only when the algorithm is.
+
+    Raises:
+        UsageError: Naming the option.
+    """
+    first = next((word for word in rest if word.startswith("-")), None)
+    if first and "=" not in first and (target is None or words.index(first) < words.index(target)):
+        raise UsageError(f"ALGO and TARGET come first, as in `cumulant train ppo warfarin {first} ...`")
 
 
 def refuse_unknown(words: Sequence[str], fields: Sequence[str], prog: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,6 +21,7 @@ Act = Callable[[np.ndarray], np.ndarray]
 
 MAX_NATIVE_ENVS = 5000  # one step of them all fits the cache of a small machine
 MAX_GYM_ENVS = 8
+ENDLESS = 10_000  # steps after which an episode without a time limit is given up: a policy may be stuck for ever
 
 
 def play(act: Act, envs: VectorEnv, episodes: int) -> dict[str, np.ndarray]:
@@ -46,7 +48,16 @@ def play(act: Act, envs: VectorEnv, episodes: int) -> dict[str, np.ndarray]:
         sums[:, 0] += envs.reward
         sums[:, 1] += 1.0
         sums[:, 2:] += outcomes
-        for i in map(int, np.flatnonzero(envs.ended)):
+        over = envs.ended
+        if envs.max_steps == 0 and (sums[:, 1] >= ENDLESS).any():
+            over = envs.ended | (sums[:, 1] >= ENDLESS)
+            warnings.warn(
+                f"an episode did not end within {ENDLESS} steps under this policy and is counted as it stands: "
+                "give the environment a time limit (gymnasium.wrappers.TimeLimit)",
+                stacklevel=2,
+            )
+            envs.restart(over & ~envs.ended)
+        for i in map(int, np.flatnonzero(over)):
             if played[i] < share[i]:
                 rows.append((i, sums[i].copy()))
                 played[i] += 1

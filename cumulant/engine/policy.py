@@ -6,7 +6,9 @@ network, configuration, evaluation). Loading runs no code that the files name.
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,8 +24,16 @@ from safetensors.torch import save as save_tensors
 from cumulant.errors import ConfigError, RunError
 from cumulant.nn.build import build
 from cumulant.run.checkpoint import write_atomic
+from cumulant.run.manifest import host
 
-FORMAT = 1
+FORMAT = 2  # 1: the Gaussian head's numbers meant something else
+
+
+# What reading a card or weights that hold anything at all can raise
+_DAMAGED = (
+    OSError, ValueError, KeyError, TypeError, AttributeError, AssertionError, OverflowError, MemoryError, RuntimeError,
+    SafetensorError,
+)  # fmt: skip
 
 
 class Policy:
@@ -31,7 +41,7 @@ class Policy:
 
     Args:
         net: A network with ``encode``, ``mode``, ``sample``, ``head`` and ``spec``.
-        card: What is known about it; ``save`` adds the format, the spaces and the network.
+        card: What is known about it; ``save`` adds the format, the machine, the spaces and the network.
     """
 
     def __init__(self, net: Any, card: Mapping[str, Any] | None = None) -> None:
@@ -100,7 +110,8 @@ class Policy:
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {key: value.detach().cpu().contiguous() for key, value in self.net.state_dict().items()}
         write_atomic(folder / f"{name}.safetensors", save_tensors(tensors))
-        card = self.card | {
+        # a card that came from another machine keeps saying so
+        card = {"host": host(), **self.card} | {
             "format": FORMAT,
             "network": self.net.spec,
             "observation_space": describe(self.observation_space),
@@ -113,24 +124,53 @@ class Policy:
         """Read a saved policy.
 
         Raises:
-            RunError: If a file is missing or damaged (message names it).
+            RunError: If a file is missing or damaged (message names it), or if it is of another format.
         """
         folder = Path(folder)
         weights = folder / f"{name}.safetensors"
         try:
             card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
-            net = build(card["network"], undescribe(card["observation_space"]), undescribe(card["action_space"]))
-            net.load_state_dict(load_tensors(weights.read_bytes()))
+            if card["format"] != FORMAT:
+                raise RunError(
+                    f"the policy in {folder} has format {card['format']!r}, and this version reads {FORMAT}: "
+                    "use the version that wrote it, or train it again"
+                )
+            tensors = load_tensors(weights.read_bytes())
+            observation_space, action_space = undescribe(card["observation_space"]), undescribe(card["action_space"])
+            _refuse_absurd(card["network"], observation_space, action_space, tensors)
+            net = build(card["network"], observation_space, action_space)
+            net.load_state_dict(tensors)
         except FileNotFoundError as problem:
             raise RunError(f"there is no policy in {folder}: {Path(problem.filename).name} is missing") from problem
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as problem:
+        except _DAMAGED as problem:
             raise RunError(f"the policy in {folder} cannot be read: {type(problem).__name__}: {problem}") from problem
         net.eval()
+        if name != "best":
+            card.pop("evaluation", None)  # the card is shared, and the evaluation is the best one's
         return cls(net, card)
 
 
+def _refuse_absurd(
+    network: Mapping[str, Any], observed: gymnasium.Space, action: gymnasium.Space, tensors: Mapping[str, torch.Tensor]
+) -> None:
+    """Refuse a network that needs more weights than there are, before memory is taken for it.
+
+    Raises:
+        ValueError: If a layer between two neighbouring sizes is larger than the whole file.
+    """
+    first, last = (
+        int(space.n) if isinstance(space, spaces.Discrete) else math.prod(space.shape or ())
+        for space in (observed, action)
+    )
+    sizes = [first, *map(int, network.get("hidden", ())), last]
+    stored = sum(tensor.numel() for tensor in tensors.values())
+    for size, following in itertools.pairwise(sizes):
+        if size * following > stored:
+            raise ValueError(f"a layer of {size} x {following}, and only {stored} numbers in the file")
+
+
 def describe(space: gymnasium.Space) -> dict[str, Any]:
-    """Return a space as plain JSON values (infinite bounds as None).
+    """Return a space as plain JSON values (infinite bounds as None, bounds of integers as integers).
 
     Raises:
         ConfigError: If it is neither Box, Discrete nor MultiBinary.
@@ -141,7 +181,7 @@ def describe(space: gymnasium.Space) -> dict[str, Any]:
         return {"kind": "MultiBinary", "shape": list(space.shape)}
     if isinstance(space, spaces.Box):
         low, high = (
-            [float(x) if np.isfinite(x) else None for x in bound.reshape(-1)] for bound in (space.low, space.high)
+            [x if math.isfinite(x) else None for x in bound.reshape(-1).tolist()] for bound in (space.low, space.high)
         )
         return {"kind": "Box", "shape": list(space.shape), "dtype": str(space.dtype), "low": low, "high": high}
     raise ConfigError(f"a policy over {type(space).__name__} cannot be saved: Box, Discrete and MultiBinary can")
@@ -154,6 +194,7 @@ def undescribe(described: Mapping[str, Any]) -> gymnasium.Space:
     shape = tuple(int(size) for size in described["shape"])
     if described["kind"] == "MultiBinary":
         return spaces.MultiBinary(shape[0] if len(shape) == 1 else shape)
-    low = np.array([-np.inf if x is None else x for x in described["low"]], dtype=described["dtype"])
-    high = np.array([np.inf if x is None else x for x in described["high"]], dtype=described["dtype"])
+    # as objects first: an integer above 2**53 must not pass through a float
+    low = np.array([-np.inf if x is None else x for x in described["low"]], dtype=object).astype(described["dtype"])
+    high = np.array([np.inf if x is None else x for x in described["high"]], dtype=object).astype(described["dtype"])
     return spaces.Box(low.reshape(shape), high.reshape(shape), dtype=np.dtype(described["dtype"]).type)

@@ -8,6 +8,7 @@ class, ``package.module:EnvClass`` or ``folder/file.py:EnvClass``, which needs n
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -36,6 +37,12 @@ class VectorEnv(Protocol):
     episodes: EpisodeLog
     outcome_names: tuple[str, ...]
     term_names: tuple[str, ...]
+    max_steps: int
+    """Time limit of an episode; 0 when there is none that is known."""
+
+    def restart(self, mask: np.ndarray) -> Any:
+        """Give up the episodes where ``mask [B]`` is set and start the next ones."""
+        ...
 
     def step(self, action: np.ndarray) -> None:
         """Advance every environment; results are in the attributes."""
@@ -113,6 +120,8 @@ class GymVector:
         self.episodes = EpisodeLog(num_envs)
         self.outcome_names: tuple[str, ...] = ()
         self.term_names: tuple[str, ...] = ()
+        spec = self._envs[0].spec
+        self.max_steps = int(spec.max_episode_steps or 0) if spec is not None else 0
         self._discrete = isinstance(self.action_space, spaces.Discrete)
         self._episode = [0] * num_envs
         self._actions: list[list[np.ndarray]] = [[] for _ in range(num_envs)]
@@ -153,8 +162,9 @@ class GymVector:
             ) from problem
 
     def _advance(self, i: int, action: np.ndarray) -> tuple[Any, Any, Any, Any]:
+        taken = np.array(action)  # before the environment sees it, which may change it in place
         try:
-            native = int(action) if self._discrete else action
+            native = int(action) if self._discrete else action.copy()
             obs, reward, terminated, truncated, _ = self._envs[i].step(native)
             obs, reward = self._checked(i, obs), float(reward)
         except CumulantError:
@@ -163,7 +173,7 @@ class GymVector:
             raise EnvironmentFault(f"{self._where(i)} failed in step: {type(problem).__name__}: {problem}") from problem
         if not np.isfinite(reward):
             raise EnvironmentFault(f"{self._where(i)} gave the reward {reward}: rewards must be finite numbers")
-        self._actions[i].append(np.array(action))
+        self._actions[i].append(taken)
         return obs, reward, terminated, truncated
 
     def step(self, action: np.ndarray) -> None:
@@ -185,13 +195,21 @@ class GymVector:
             self._episode[i] += 1
             self._reset(i)
 
+    def restart(self, mask: np.ndarray) -> np.ndarray:
+        """Give up the episodes where ``mask [B]`` is set, start the next ones, and return ``obs``."""
+        self.episodes.open[mask] = 0.0
+        for i in map(int, np.flatnonzero(mask)):
+            self._episode[i] += 1
+            self._reset(i)
+        return self.obs
+
     def state_dict(self) -> dict[str, Any]:
-        """Episode numbers and the actions of the open episodes."""
-        actions = [np.stack(taken) if taken else None for taken in self._actions]
+        """Episode numbers and the actions of the open episodes; the observations tell whether a replay went the same way."""
         return {
             "seed": self.seed,
             "episode": list(self._episode),
-            "actions": actions,
+            "actions": [np.stack(taken) if taken else None for taken in self._actions],
+            "obs": self.obs.copy(),
             "log": self.episodes.state_dict(),
         }
 
@@ -202,6 +220,12 @@ class GymVector:
             self._reset(i)
             for action in () if actions is None else actions:
                 self.obs[i] = self._advance(i, action)[0]
+        if not np.array_equal(self.obs, state["obs"]):
+            warnings.warn(
+                f"environment '{self.name}' does not follow from its seed and actions: its open episodes were rebuilt "
+                "differently, so this run goes on but will not be bit-identical to an undisturbed one",
+                stacklevel=2,
+            )
         self.episodes.load_state_dict(state["log"])
 
     def close(self) -> None:

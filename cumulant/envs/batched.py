@@ -153,7 +153,7 @@ class Batch:
             raise ConfigError(f"num_envs = {num_envs}: there must be at least one environment")
         self.kernel, self.num_envs, self.autoreset = kernel, num_envs, autoreset
         self.observation_space, self.action_space = kernel.observation_space, kernel.action_space
-        self.outcome_names = kernel.outcome_names
+        self.outcome_names, self.max_steps = kernel.outcome_names, kernel.max_steps
         self.term_names = kernel.reward.term_names if kernel.reward else ()
         shape, dtype = kernel.observation_space.shape, kernel.observation_space.dtype
         self.obs = np.zeros((num_envs, *shape), dtype)  # type: ignore[misc]
@@ -242,7 +242,13 @@ class Batch:
         """Undo ``state_dict``; the batch goes on exactly where it was."""
         self.seed = int(state["seed"])
         for name in ("obs", "state", "key", "episode", "clock"):
-            getattr(self, name)[:] = state[name]
+            array, saved = getattr(self, name), np.asarray(state[name])
+            if saved.shape != array.shape:
+                raise ValueError(f"{name} is {saved.shape} in the checkpoint and {array.shape} here")
+            array[:] = saved
+        space = self.observation_space
+        if isinstance(space, gymnasium.spaces.Discrete) and not ((self.obs >= 0) & (self.obs < space.n)).all():
+            raise ValueError(f"obs names a state outside {space}")  # compiled code would read outside its table
         self.episodes.load_state_dict(state["log"])
 
     def close(self) -> None:

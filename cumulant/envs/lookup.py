@@ -15,6 +15,7 @@ import ast
 import dataclasses
 import functools
 import importlib
+import numbers
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -107,8 +108,8 @@ def notice(name: str) -> str:
     return getattr(options_class(name), "notice", "") if find(name) is not None else ""
 
 
-def build(name: str, options: Mapping[str, Any]) -> Kernel:
-    """Make the kernel of a native environment.
+def with_options(name: str, options: Mapping[str, Any]) -> Any:
+    """Make the options object of a native environment; nothing that the options name is imported.
 
     Args:
         name: Short name or Gymnasium id.
@@ -123,13 +124,58 @@ def build(name: str, options: Mapping[str, Any]) -> Kernel:
         if key not in fields:
             raise ConfigError(f"environment '{name}' has no option '{key}': {did_you_mean(key, fields)}")
     hints = typing.get_type_hints(cls)
-    for key, value in options.items():
-        allowed = typing.get_args(hints[key]) if typing.get_origin(hints[key]) is typing.Literal else ()
-        if allowed and value not in allowed:
-            raise ConfigError(
-                f"environment '{name}': {key} = {value!r}; it must be one of {', '.join(map(repr, allowed))}"
-            )
+    values = {key: _coerced(hints[key], value, f"environment '{name}': {key}") for key, value in options.items()}
     try:
-        return cls(**options).kernel()
-    except TypeError as problem:  # a text where a number belongs
+        return cls(**values)
+    except TypeError as problem:
         raise ConfigError(f"environment '{name}' refuses {dict(options)}: {problem}") from problem
+
+
+def resolved(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return every option of a native environment, those that were not given with their defaults.
+
+    Raises:
+        ConfigError: As ``with_options``.
+
+    >>> resolved("CartPole-v1", {})
+    {'max_steps': 500}
+    """
+    made = with_options(name, options)
+    return {field.name: getattr(made, field.name) for field in dataclasses.fields(made)}
+
+
+def build(name: str, options: Mapping[str, Any]) -> Kernel:
+    """Make the kernel of a native environment.
+
+    Args:
+        name: Short name or Gymnasium id.
+        options: Fields of its options class.
+
+    Raises:
+        ConfigError: If a field does not exist or a value is refused (message names it).
+    """
+    return with_options(name, options).kernel()
+
+
+def _coerced(hint: Any, value: Any, where: str) -> Any:
+    """Return an option's value as the annotated type: numbers, texts, flags, choices, and tuples of them.
+
+    ``run.config.from_dict`` has the same rules; environments stand beside ``run`` and cannot use it.
+    """
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        if value not in args:
+            raise ConfigError(f"{where} = {value!r}; it must be one of {', '.join(map(repr, args))}")
+        return value
+    if origin is tuple and isinstance(value, list | tuple):
+        return tuple(_coerced(args[0], item, where) for item in value)
+    flag = isinstance(value, bool)
+    whole = isinstance(value, numbers.Integral) or (isinstance(value, float) and value.is_integer())
+    if hint is int and whole and not flag:
+        return int(value)
+    if hint is float and isinstance(value, numbers.Real) and not flag:
+        return float(value)
+    expected = origin or hint
+    if isinstance(expected, type) and (not isinstance(value, expected) or (flag and expected is not bool)):
+        raise ConfigError(f"{where} = {value!r}; it must be {expected.__name__}, not {type(value).__name__}")
+    return value

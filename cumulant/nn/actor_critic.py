@@ -46,7 +46,6 @@ class ActorCritic(nn.Module):
             "activation": activation,
             "normalize_obs": normalize_obs,
         }
-        generator = generator or torch.Generator()
         size = encoded_size(observation_space)
         self.head = head_for(action_space)
         self.norm = RunningNorm(size) if normalize_obs else None

@@ -84,4 +84,9 @@ class TableState:
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
         """Undo ``state_dict``."""
         for name in ("q", "visits", "action"):
-            getattr(self, name)[:] = state[name]
+            array, saved = getattr(self, name), np.asarray(state[name])
+            if saved.shape != array.shape:
+                raise ValueError(f"{name} is {saved.shape} in the checkpoint and {array.shape} here")
+            array[:] = saved
+        if not ((self.action >= 0) & (self.action < self.q.shape[1])).all():
+            raise ValueError("an action in the checkpoint does not exist")  # compiled code would read outside its table

@@ -1,8 +1,7 @@
 """evaluation.json, checked and typed.
 
-The file may come from a stranger, so nothing in it is trusted to have its type: what fits becomes one of the classes
-below, what does not is left out, and a note says so. Strings are freed of control characters here; markup and HTML
-are escaped where they are printed.
+The file may come from a stranger: what has the right type becomes one of the classes below, the rest is left out, and a
+note says so. Strings are freed of control characters here; markup and HTML are escaped where they are printed.
 """
 
 from __future__ import annotations
@@ -362,27 +361,17 @@ def _trajectories(raw: object) -> Trajectories | None:
     entry = _object(raw)
     band = _numbers(entry["band"], "band") if entry.get("band") is not None else ()
     cases = []
-    for item in _list(entry.get("cases"))[:MOST_CASES]:
-        case = _object(item)
-        cases.append(
-            Case(plain(case.get("title", ""), 120), tuple(_line(line) for line in _list(case.get("lines"))[:6]))
-        )
+    for case in map(_object, _list(entry.get("cases"))[:MOST_CASES]):
+        lines = tuple(_line(line) for line in _list(case.get("lines"))[:6])
+        cases.append(Case(plain(case.get("title", ""), 120), lines))
     if not cases:
         return None
+    x_label, y_label, y2_label = (plain(entry.get(key, ""), 60) for key in ("x_label", "y_label", "y2_label"))
     return Trajectories(
         (min(band), max(band)) if len(band) == 2 else None,
-        plain(entry.get("x_label", ""), 60),
-        plain(entry.get("y_label", ""), 60),
-        plain(entry.get("y2_label", ""), 60),
+        *(x_label, y_label, y2_label),
         tuple(cases),
-        " ".join(
-            part
-            for part in (
-                plain(entry.get("note") or "", 300),
-                f"The agent is that of seed {plain(entry['seed'], 20)}." if "seed" in entry else "",
-            )
-            if part
-        ),
+        plain(entry.get("note") or "", 300) + (f" Agent: seed {plain(entry['seed'], 20)}." if "seed" in entry else ""),
     )
 
 
@@ -406,6 +395,6 @@ def _policy_map(raw: object) -> PolicyMap:
 
 def _agent_seed(raw: object) -> AgentSeed:
     entry = _object(raw)
-    measures = _measures(entry["outcomes"]) if entry.get("outcomes") is not None else {}
+    measures = _measures(entry.get("outcomes") or {})
     total = _measure({"mean": entry.get("return_mean"), "interval": entry.get("return_interval")})
     return AgentSeed(plain(entry.get("seed", ""), 40), ({"return": total} if total else {}) | measures)

@@ -7,9 +7,12 @@ one is passed over with a warning in favour of the one before.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import io
 import os
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ import torch
 from cumulant.errors import CheckpointError, StorageError
 
 KEEP = 2
+UNFINISHED = ".unfinished-"  # how the names of files begin that are being written
 _HASH_BYTES = 32
 _NUMPY = "__numpy__"
 
@@ -30,18 +34,28 @@ def write_atomic(path: Path, payload: bytes) -> None:
     Raises:
         StorageError: If the disk refuses (message names the file and the reason).
     """
-    temporary = path.with_name(path.name + ".tmp")
     try:
-        with open(temporary, "wb") as file:
-            file.write(payload)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        # a fresh name each time: under a constant one, a stranger's directory could hold a link to somewhere else
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=UNFINISHED)
+        try:
+            with open(descriptor, "wb") as file:
+                os.fchmod(descriptor, 0o644)
+                file.write(payload)
+                file.flush()
+                os.fsync(descriptor)
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
     except OSError as problem:
-        temporary.unlink(missing_ok=True)
-        raise StorageError(
-            f"{path} could not be written: {problem.strerror}. Nothing before it is lost: free some space, then resume"
-        ) from problem
+        raise refused(path, problem) from problem
+
+
+def refused(path: Path, problem: OSError) -> StorageError:
+    """Return the error that says which file the disk refused to write, why, and what to do about it."""
+    full = problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    remedy = "free some space" if full else "make it writable"
+    return StorageError(f"{path} could not be written: {problem.strerror}; {remedy}")
 
 
 def _pack(value: Any) -> Any:
@@ -78,36 +92,60 @@ def save(folder: Path, iteration: int, state: dict[str, Any]) -> Path:
     Raises:
         StorageError: If the disk refuses; older checkpoints are untouched.
     """
-    folder.mkdir(exist_ok=True)
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as problem:
+        raise refused(folder, problem) from problem
     buffer = io.BytesIO()
     torch.save(_pack(state), buffer)
     payload = buffer.getvalue()
     path = folder / f"{iteration:08d}.pt"
     write_atomic(path, payload + hashlib.sha256(payload).digest())
-    for old in sorted(folder.glob("*.pt"))[:-KEEP]:
-        old.unlink(missing_ok=True)
+    for old in paths(folder)[:-KEEP]:
+        with contextlib.suppress(OSError):
+            old.unlink()
     return path
 
 
+def paths(folder: Path) -> list[Path]:
+    """Return the checkpoints of a ``state`` folder, oldest first."""
+    return sorted(path for path in folder.glob("*.pt") if path.stem.isdecimal())
+
+
 def restore(folder: Path) -> tuple[int, dict[str, Any]] | None:
-    """Read the newest intact checkpoint.
+    """Read the newest intact checkpoint; damaged ones after it are removed, so that the intact ones are those kept.
 
     Returns:
         Iterations completed and the state, or None if there has been no checkpoint.
 
     Raises:
-        CheckpointError: If there are checkpoints and none is intact.
+        CheckpointError: If there are checkpoints and none is intact, or if torch cannot load it.
     """
-    paths = sorted(folder.glob("*.pt"), reverse=True)
-    for path in paths:
-        payload = path.read_bytes()
+    damaged: list[Path] = []
+    for path in reversed(paths(folder)):
+        try:
+            payload = path.read_bytes()
+        except OSError as problem:
+            raise CheckpointError(f"{path} cannot be read: {problem.strerror}; make it readable") from problem
         payload, digest = payload[:-_HASH_BYTES], payload[-_HASH_BYTES:]
         if hashlib.sha256(payload).digest() != digest:
             warnings.warn(f"checkpoint {path} is torn or damaged; going back to the one before", stacklevel=2)
+            damaged.append(path)
             continue
-        return int(path.stem), _unpack(torch.load(io.BytesIO(payload), weights_only=True))
-    if paths:
+        try:
+            state = _unpack(torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True))
+        except Exception as problem:  # torch.load raises of every kind
+            reason = str(problem).partition("\n")[0]
+            raise CheckpointError(
+                f"{path} cannot be loaded ({type(problem).__name__}: {reason}): resume with the torch version that "
+                "wrote it (manifest.json has it), or start the run anew with another --out"
+            ) from problem
+        for newer in damaged:
+            with contextlib.suppress(OSError):
+                newer.unlink()
+        return int(path.stem), state
+    if damaged:
         raise CheckpointError(
-            f"no checkpoint in {folder} is intact ({len(paths)} tried); start the run anew with another --out"
+            f"no checkpoint in {folder} is intact ({len(damaged)} tried); start the run anew with another --out"
         )
     return None

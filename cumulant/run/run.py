@@ -13,8 +13,7 @@ cut off and written again. Times are not deterministic, so they live in a file o
 
 from __future__ import annotations
 
-import errno
-import fcntl
+import contextlib
 import hashlib
 import json
 import math
@@ -23,15 +22,16 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from cumulant.errors import CheckpointError, Interrupted, NumericsError, RunError, RunInUse, StorageError
+from cumulant.errors import CheckpointError, Interrupted, NumericsError, RunError, StorageError
 from cumulant.run import board, checkpoint
 from cumulant.run.manifest import differences, manifest
+from cumulant.run.place import lock, missing, refuse_occupied, remove_empty, tidy
 
 Row = dict[str, float]
 ROW_FILES = ("metrics.jsonl", "timing.jsonl", board.FILE)
@@ -75,13 +75,13 @@ class Run:
         self._parts: dict[str, Any] = {}
         self._row: Row = {}
         self._files: dict[str, Any] = {}
-        self._lock: Any = None
+        self._lock: int | None = None
+        self._is_ours = False  # whether what the directory holds was written by this run
+        self._unclaimed: dict[str, Any] = {}  # restored generators that were not asked for yet
         self._made: list[Path] = []
         self._interrupted = False
-        if not resume and self.directory.exists() and any(self.directory.iterdir()):
-            raise RunError(
-                f"{self.directory} is not empty: continue it with `cumulant resume`, or choose another --out"
-            )
+        if not resume:
+            refuse_occupied(self.directory)
         if resume and not (self.directory / "config.json").exists():
             raise RunError(f"{self.directory} holds no run to resume: there is no config.json in it")
 
@@ -97,6 +97,8 @@ class Run:
         if key not in self._parts:
             generator = torch.Generator(device=device)
             generator.manual_seed(self.seed_for(name))
+            if key in self._unclaimed:  # an algorithm may ask for it inside the loop, after the others were restored
+                self._restore(key, generator, self._unclaimed.pop(key))
             self._parts[key] = generator
         return self._parts[key]
 
@@ -128,7 +130,11 @@ class Run:
     def iterations(self, total: int) -> Iterator[int]:
         """Yield iteration numbers, from where the run stands to ``total``; saves, logs and heeds Ctrl-C between them.
 
+        An iteration counts once the next one is asked for. Leaving the loop early, by ``break`` or an exception, is like a
+        kill: that iteration's row is not written, and a resumed run goes on from the last checkpoint.
+
         Raises:
+            RunError: If the directory holds something else by now.
             RunInUse: If another process holds the run.
             CheckpointError: If the run is to be resumed and no checkpoint is intact.
             StorageError: If the disk refuses to write.
@@ -147,12 +153,15 @@ class Run:
                 began = time.perf_counter()
                 yield iteration
                 self.seconds += time.perf_counter() - began
-                self._write_row()
-                last = iteration + 1 == total
-                if last or self._interrupted or time.monotonic() - saved_at >= self.checkpoint_every_seconds:
-                    self._checkpoint(iteration + 1)
-                    saved_at = time.monotonic()
-                if self._interrupted and not last:
+                last, stop = iteration + 1 == total, self._interrupted  # looked at once: a later signal saves first too
+                with self._storing():
+                    self._write_row()
+                    if last or stop or time.monotonic() - saved_at >= self.checkpoint_every_seconds:
+                        self._checkpoint(iteration + 1)
+                        saved_at = time.monotonic()
+                if self.on_row is not None:
+                    self.on_row({"iteration": iteration, **self._row, "seconds": round(self.seconds, 4)})
+                if stop and not last:
                     raise Interrupted(
                         f"stopped after iteration {iteration + 1} of {total}; everything is saved: "
                         f"`cumulant resume {self.directory}` goes on"
@@ -168,46 +177,38 @@ class Run:
             StorageError: If the disk refuses.
         """
         path = self.directory / name
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as problem:
+            raise checkpoint.refused(path, problem) from problem
         checkpoint.write_atomic(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
         return path
 
     def close(self) -> None:
         """Close the files and let others have the directory; without a single row, take it away."""
-        for file in self._files.values():
-            file.close()
-        self._files = {}
-        if self._lock is not None:
-            self._remove_if_nothing_happened()
-            self._lock.close()
-            self._lock = None
+        files, self._files = self._files, {}
+        held, self._lock = self._lock, None
+        try:
+            for file in files.values():
+                with contextlib.suppress(OSError):  # on a full disk, of what could not be written: that was told before
+                    file.close()
+            if held is not None and self._is_ours:
+                self._remove_if_nothing_happened()
+        finally:
+            if held is not None:
+                os.close(held)
 
     # -- its own business --------------------------------------------------------------------------------------------
 
     def _open(self) -> int:
         """Lock the directory, restore what is there, and return the iteration to go on with."""
-        self._made = missing(self.directory)
-        try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            self._lock = open(self.directory / "LOCK", "a+")  # noqa: SIM115  (held until close)
-        except OSError as problem:
-            raise StorageError(
-                f"{self.directory} cannot be made: {problem.strerror}; choose another --out"
-            ) from problem
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._lock.seek(0)
-            holder = self._lock.read().strip() or "unknown"
-            self._lock.close()
-            self._lock = None
-            raise RunInUse(
-                f"{self.directory} is in use by process {holder}; wait for it, or choose another --out"
-            ) from None
-        self._lock.truncate(0)
-        self._lock.write(str(os.getpid()))
-        self._lock.flush()
         facts = manifest(self.seed)
+        self._made = missing(self.directory)
+        self._lock = lock(self.directory)
+        if not self._resume:
+            refuse_occupied(self.directory)  # another run may have come and gone since this one was made
+        self._is_ours = True
+        tidy(self.directory)
         restored = checkpoint.restore(self.directory / "state") if self._resume else None
         if restored is None:
             self.write("config.json", self.spec)
@@ -216,27 +217,39 @@ class Run:
         else:
             self._warn_if_moved(facts)
             start, state = restored
-            self._load(state["parts"])
-            self.seconds, offsets = state["seconds"], state["offsets"]
+            try:
+                parts, self.seconds, offsets = state["parts"], float(state["seconds"]), dict(state["offsets"])
+            except (KeyError, TypeError, ValueError) as problem:
+                raise CheckpointError(
+                    f"the checkpoint in {self.directory} is not one of a run: {problem!r}"
+                ) from problem
+            self._load(parts)
         for name in ROW_FILES:
-            self._files[name] = self._cut(name, offsets.get(name, 0))
+            try:
+                self._files[name] = self._cut(name, offsets.get(name, 0))
+            except OSError as problem:
+                raise checkpoint.refused(self.directory / name, problem) from problem
         return start
 
     def _cut(self, name: str, size: int) -> Any:
         """Open a file of rows for appending, without what came after the checkpoint."""
         (self.directory / name).parent.mkdir(exist_ok=True)
-        file = open(self.directory / name, "ab")  # noqa: SIM115  (held until close)
+        # nothing is followed out of the directory, which may come from a stranger
+        file = open(self.directory / name, "ab", opener=lambda p, flags: os.open(p, flags | os.O_NOFOLLOW, 0o644))  # noqa: SIM115
         if file.tell() < size:
-            raise CheckpointError(
-                f"{self.directory / name} is shorter than its checkpoint says: rows were removed by hand"
-            )
+            short = f"{self.directory / name} is shorter than its checkpoint says: rows were removed by hand"
+            if name == ROW_FILES[0]:
+                file.close()
+                raise CheckpointError(f"{short}; put them back, or start the run anew with another --out")
+            warnings.warn(f"{short}; it is begun anew", stacklevel=4)  # a run does not depend on it
+            size = 0
         file.truncate(size)
         if name == board.FILE and size == 0:
             file.write(board.first_record())
         return file
 
     def _has_checkpoint(self) -> bool:
-        return any((self.directory / "state").glob("*.pt"))
+        return bool(checkpoint.paths(self.directory / "state"))
 
     def _remove_if_nothing_happened(self) -> None:
         metrics = self.directory / ROW_FILES[0]
@@ -245,7 +258,8 @@ class Run:
         files = [path for path in self.directory.rglob("*") if not path.is_dir()]
         if {path.relative_to(self.directory).as_posix() for path in files} <= set(_FIRST_FILES):
             for file in files:
-                file.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    file.unlink()
             remove_empty([(self.directory / board.FILE).parent])
             remove_empty(self._made)
 
@@ -262,16 +276,28 @@ class Run:
             )
 
     def _load(self, parts: dict[str, Any]) -> None:
-        if parts.keys() != self._parts.keys():
-            odd = ", ".join(sorted(parts.keys() ^ self._parts.keys()))
+        odd = ", ".join(sorted(name for name in parts.keys() ^ self._parts.keys() if not name.startswith("rng:")))
+        if odd:
             raise CheckpointError(
                 f"the checkpoint in {self.directory} does not fit this algorithm: {odd} on one side only"
             )
         for name, part in self._parts.items():
+            if name in parts:
+                self._restore(name, part, parts[name])
+        self._unclaimed = {name: state for name, state in parts.items() if name not in self._parts}
+
+    def _restore(self, name: str, part: Any, state: Any) -> None:
+        try:
             if isinstance(part, torch.Generator):
-                part.set_state(parts[name])
+                part.set_state(state)
             else:
-                part.load_state_dict(parts[name])
+                part.load_state_dict(state)
+        except (RuntimeError, KeyError, ValueError, TypeError, IndexError, AttributeError) as problem:
+            reason = f"{type(problem).__name__}: {' '.join(str(problem).split())}"
+            raise CheckpointError(
+                f"the checkpoint in {self.directory} does not fit '{name}' ({reason}): resume "
+                "with the code and the configuration that wrote it, or start the run anew with another --out"
+            ) from problem
 
     def _checkpoint(self, iteration: int) -> None:
         offsets = {}
@@ -279,26 +305,33 @@ class Run:
             os.fsync(file.fileno())
             offsets[name] = file.tell()
         parts = {k: p.get_state() if isinstance(p, torch.Generator) else p.state_dict() for k, p in self._parts.items()}
+        parts |= self._unclaimed
         state = {"parts": parts, "seconds": self.seconds, "offsets": offsets}
         checkpoint.save(self.directory / "state", iteration, state)
 
     def _write_row(self) -> None:
         row = {"iteration": self.iteration, **self._row}
         timing = {"iteration": self.iteration, "seconds": round(self.seconds, 4)}
+        lines = [json.dumps(content).encode() + b"\n" for content in (row, timing)]
+        for name, line in zip(ROW_FILES, [*lines, board.record(row, int(row.get("steps", self.iteration)))]):
+            self._files[name].write(line)
+            self._files[name].flush()
+
+    @contextlib.contextmanager
+    def _storing(self) -> Iterator[None]:
+        """Turn a refusal of the disk into one error that says what was kept and how to go on."""
         try:
-            lines = [json.dumps(content).encode() + b"\n" for content in (row, timing)]
-            for name, line in zip(ROW_FILES, [*lines, board.record(row, int(row.get("steps", self.iteration)))]):
-                self._files[name].write(line)
-                self._files[name].flush()
-        except OSError as problem:
-            full = problem.errno in (errno.ENOSPC, errno.EDQUOT)
-            raise StorageError(
-                f"{self.directory} cannot be written: {problem.strerror}. "
-                + ("Free some space" if full else "Make it writable")
-                + f", then `cumulant resume {self.directory}`: it goes on from its last checkpoint"
-            ) from problem
-        if self.on_row is not None:
-            self.on_row({**row, **timing})
+            yield
+        except (OSError, StorageError) as problem:
+            said = checkpoint.refused(self.directory, problem) if isinstance(problem, OSError) else problem
+            metrics = self.directory / ROW_FILES[0]
+            if self._has_checkpoint():
+                then = f"then `cumulant resume {self.directory}`: it goes on from its last checkpoint"
+            elif metrics.exists() and metrics.stat().st_size:
+                then = f"then `cumulant resume {self.directory}`: it begins again, nothing was saved yet"
+            else:
+                then = "then start it again: nothing was saved yet"
+            raise StorageError(f"{said}, {then}") from problem
 
     def _catch_signals(self) -> dict[int, Any]:
         """Turn the first Ctrl-C or SIGTERM into a flag; a second one acts at once."""
@@ -310,19 +343,3 @@ class Run:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
         return {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-
-
-def missing(directory: Path) -> list[Path]:
-    """Return the directories that must be made for this one to exist, itself first."""
-    return [path for path in (directory, *directory.parents) if not path.exists()]
-
-
-def remove_empty(directories: Sequence[Path]) -> None:
-    """Remove directories, each inside the next, up to the first that holds something."""
-    for directory in directories:
-        try:
-            directory.rmdir()
-        except FileNotFoundError:
-            continue
-        except OSError:
-            return

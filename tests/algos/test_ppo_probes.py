@@ -51,12 +51,13 @@ def test_continuous_actions_are_best(train_one, seed):
     np.testing.assert_allclose(action, probe.best_action(obs), atol=0.1)  # seen: 0.015
 
 
-def test_clipped_values_get_there_too(train_one):
-    run = train_one("ppo", "probe-discount", **SETTING, value_clip=0.2)
+@pytest.mark.parametrize(("clip", "low", "high"), [(None, 9.9, 10.1), (1.0, 9.5, 10.5), (0.01, 0.5, 7.0)])
+def test_clipped_values_get_there_step_by_step(train_one, clip, low, high):
+    """Seen: 10.0 without a limit, 4.1 with one of 0.01 an iteration (Adam's momentum goes a little further)."""
+    run = train_one("ppo", "probe-truncation", **SETTING | {"learning_rate": 3e-3, "value_clip": clip})
     net = Policy.load(run / "policy", "last").net
     with torch.no_grad():
-        value = net.value(net.encode(torch.tensor([[-1.0], [1.0]])))
-    np.testing.assert_allclose(value, [GAMMA, 1.0], atol=0.05)
+        assert low < net.value(net.encode(torch.ones(1, 1))).item() < high
 
 
 def test_normalised_rewards_scale_the_values_and_nothing_else(train_one):

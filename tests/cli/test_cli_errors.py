@@ -256,3 +256,27 @@ def test_warnings_are_notes(cli, workspace):
     assert answer.code == 0
     assert "cumulant: note: resuming under other conditions (torch 1.0 -> " in answer.err
     assert warnings.showwarning is shown
+
+
+def test_options_before_the_names_are_refused(cli, workspace):
+    for words in (("--gamma", "0.9", "ppo", "CartPole-v1"), ("ppo", "--gamma", "0.9", "CartPole-v1")):
+        message = "ALGO and TARGET come first, as in `cumulant train ppo warfarin --gamma ...`"
+        assert_one_line(cli("train", *words), 2, message)
+    assert_one_line(
+        cli("train", "--quiet", "--seed", "-1", "ppo", "CartPole-v1"), 2, "seed = -1"
+    )  # those of every training may
+
+
+def test_options_of_another_type_and_places_that_cannot_be(cli, workspace):
+    assert cli(*TRAIN, *SHORT, "--out", "run").code == 0
+    assert_one_line(
+        cli("evaluate", "run", "--env-option", "max_steps=x"), 2, "max_steps = 'x'; it must be int, not str"
+    )
+    (workspace / "leaves.py").write_text("raise SystemExit(0)\n")
+    assert_one_line(cli("train", "leaves.py", "CartPole-v1"), 2, "leaves.py does not import: it exits")
+    assert_one_line(cli("copy", "ppo", "leaves.py/ppo.py"), 1, "leaves.py/ppo.py cannot be written")
+    (workspace / "run" / "config.json").write_text(
+        '{"algo": 3, "env": "x", "env_options": {}, "seed": 0, "config": {}}'
+    )
+    for verb in ("resume", "evaluate"):
+        assert_one_line(cli(verb, "run"), 1, "algo is a int, not a str")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import cumulant
+from cumulant import catalogue
 
 MAZE = '''
 import gymnasium
@@ -50,6 +51,12 @@ def forget(folder):
     for name, module in list(sys.modules.items()):
         if str(folder) in (getattr(module, "__file__", None) or ""):
             del sys.modules[name]
+
+
+def from_elsewhere(run):
+    """As if another machine had written this run: its manifest says so, and its policy's card."""
+    for path in (run / "manifest.json", run / "policy" / "card.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"host": "elsewhere"}))
 
 
 @pytest.mark.parametrize("by", ["file", "module"])
@@ -114,8 +121,7 @@ def test_a_copied_and_edited_algorithm_is_trained_resumed_and_evaluated(cli, wor
 def test_code_that_another_machines_run_names_needs_trust(cli, lab, workspace):
     env = f"{lab.name}/maze.py:Maze"
     assert cli("train", "q_learning", env, *WORDS, "--horizon", "250", "--out", "run").code == 0
-    manifest = workspace / "run" / "manifest.json"
-    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"host": "elsewhere"}))
+    from_elsewhere(workspace / "run")
     (lab / "maze.py").write_text("raise RuntimeError('foreign code ran')\n")
     forget(lab)
     for words in (("resume", "run", "--quiet"), ("evaluate", "run")):
@@ -123,8 +129,8 @@ def test_code_that_another_machines_run_names_needs_trust(cli, lab, workspace):
         assert answer.code == 1
         assert f"run would import {env}, and another machine wrote it" in answer.err
         assert "--trust" in answer.err
-    manifest.unlink()  # no manifest is no proof
-    assert "another machine wrote it" in cli("evaluate", "run").err
+    (workspace / "run" / "manifest.json").unlink()  # no manifest is no proof
+    assert "another machine wrote it" in cli("resume", "run", "--quiet").err
     assert cumulant.load("run").act(0) == 1  # loading imports nothing
     assert cli("report", "run").code == 0
     assert cli("compare", "run", "run").code == 0
@@ -139,14 +145,25 @@ def test_code_that_another_machines_run_names_needs_trust(cli, lab, workspace):
 def test_a_foreign_algorithm_and_reward_need_trust_too(cli, workspace):
     assert cli("copy", "q_learning", "mine.py").code == 0
     assert cli("train", "mine.py", "garnet", "--total-steps", "8000", "--quiet", "--out", "run").code == 0
-    manifest = workspace / "run" / "manifest.json"
-    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"host": "elsewhere"}))
+    from_elsewhere(workspace / "run")
     answer = cli("resume", "run", "--quiet")
     assert (answer.code, "would import mine.py" in answer.err) == (1, True)
     assert cli("resume", "run", "--quiet", "--trust").code == 0
-    config = workspace / "run" / "config.json"
-    spec = json.loads(config.read_text())
-    options = {"reward": "evil.py:reward"}
-    config.write_text(json.dumps(spec | {"algo": "ppo", "env": "warfarin", "env_options": options}))
+    from_elsewhere(workspace / "run")  # to resume it without a checkpoint, or to finish it, made it ours
+    for path in (workspace / "run" / "config.json", workspace / "run" / "policy" / "card.json"):
+        named = {"algo": "ppo", "env": "warfarin", "env_options": {"reward": "evil.py:reward"}}
+        path.write_text(json.dumps(json.loads(path.read_text()) | named))
     for verb in ("resume", "evaluate"):
         assert "would import evil.py:reward" in cli(verb, "run").err
+
+
+def test_a_copy_without_a_field_of_our_preset_is_no_mistake(cli, workspace):
+    """Presets are for our own algorithms, not for files that are called like one."""
+    field = '    normalize_reward: bool = False\n    """Scale rewards by the running spread of the return."""\n'
+    text = catalogue.source_of("ppo").read_text()
+    assert text.count(field) == 1
+    (workspace / "ppo.py").write_text(text.replace(field, "    normalize_reward = False\n"))
+    answer = cli("train", "ppo.py", "warfarin", "--help")
+    assert (answer.code, answer.err) == (0, "")
+    assert "--total-steps" in answer.out
+    assert "--normalize-reward" not in answer.out

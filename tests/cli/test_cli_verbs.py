@@ -152,3 +152,10 @@ def test_what_is_the_preset_is_said_and_options_win(cli, workspace):
     assert "preset for ppo on CartPole-v1" in answer.err
     config = json.loads((workspace / "run" / "config.json").read_text())["config"]
     assert (config["gamma"], config["total_steps"]) == (0.9, 512)
+
+
+def test_which_seed_of_a_group_is_evaluated_is_said(cli, other, run):
+    said = cli("evaluate", other, "--json", "--episodes", "2").json["policy"]
+    assert re.fullmatch(r"sarsa, seed [56], the best of 2", said)
+    assert cli("evaluate", other, "--episodes", "2").out.startswith(said)
+    assert "policy" not in cli("evaluate", run, "--json", "--episodes", "2").json

@@ -72,7 +72,49 @@ def test_a_missing_or_damaged_policy_is_named(tmp_path):
     (tmp_path / "policy.safetensors").write_bytes(b"\x00" * 100)
     with pytest.raises(RunError, match="cannot be read"):
         Policy.load(tmp_path)
+    Policy(CASES["discrete"]).save(tmp_path)
     card = json.loads((tmp_path / "card.json").read_text())
     (tmp_path / "card.json").write_text(json.dumps(card | {"network": {"kind": "actor_critik"}}))
     with pytest.raises(RunError, match="did you mean 'actor_critic'"):
+        Policy.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Box(-np.inf, np.inf, (2,), np.int64),
+        spaces.Box(0, 2**63 - 1, (1,), np.int64),
+        spaces.Box(0, 2**64 - 1, (1,), np.uint64),
+        spaces.Box(-1.7e308, 1.7e308, (1,), np.float64),
+        spaces.Box(-(2**53) - 1, 2**53 + 1, (1,), np.int64),
+    ],
+    ids=str,
+)
+def test_extreme_bounds_survive(space):
+    again = undescribe(json.loads(json.dumps(describe(space), allow_nan=False)))
+    np.testing.assert_array_equal(again.low, space.low)
+    np.testing.assert_array_equal(again.high, space.high)
+    assert again.dtype == space.dtype
+    assert all(isinstance(x, int) for x in describe(space)["low"]) == (space.dtype.kind in "iu")
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ({"format": 1}, "has format 1, and this version reads 2: use the version that wrote it"),
+        ({"format": None}, "has format None"),
+        ({"action_space": {"kind": "Discrete", "n": 10**30, "start": 0}}, "cannot be read"),
+        ({"action_space": {"kind": "Discrete", "n": 3, "start": 10**30}}, "cannot be read: OverflowError"),
+        ({"action_space": {"kind": "Discrete", "n": -3, "start": 0}}, "cannot be read: (Assertion|Value)Error"),
+        ({"action_space": []}, "cannot be read"),
+        ({"network": {"kind": "actor_critic", "hidden": [40_000, 40_000]}}, "only [0-9]+ numbers in the file"),
+        ({"network": {"kind": "actor_critic", "hidden": [1e400]}}, "cannot be read: OverflowError"),
+        ({"network": 3}, "cannot be read"),
+    ],
+)
+def test_a_card_that_holds_anything_is_a_run_error(tmp_path, part, message):
+    Policy(CASES["discrete"]).save(tmp_path)
+    card = json.loads((tmp_path / "card.json").read_text())
+    (tmp_path / "card.json").write_text(json.dumps(card | part))
+    with pytest.raises(RunError, match=message):
         Policy.load(tmp_path)

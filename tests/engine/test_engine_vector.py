@@ -109,3 +109,21 @@ def test_discrete_actions_are_offset_by_the_start_of_the_space(workspace):
 def test_a_module_of_the_current_folder_needs_no_registration(workspace):
     (workspace / "mylab_toys.py").write_text("class Thing:\n    pass\n")
     assert load_attribute("mylab_toys:Thing").__name__ == "Thing"
+
+
+def test_a_replay_gives_the_environment_the_actions_that_it_got():
+    envs = make_vector(f"{TOYS}:Careless", 2, seed=0)
+    for k in range(4):
+        envs.step(np.full((2, 1), 1.0 + k, np.float32))
+    restored = make_vector(f"{TOYS}:Careless", 2, seed=0)
+    restored.load_state_dict(envs.state_dict())
+    np.testing.assert_array_equal(restored.obs, envs.obs)
+
+
+def test_an_environment_that_does_not_follow_its_seed_is_told():
+    envs = make_vector(f"{TOYS}:Unseeded", 4, seed=0, options={"length": 1000, "wind": 0.0})
+    roll(envs, 7)
+    with pytest.warns(UserWarning, match="does not follow from its seed and actions"):
+        make_vector(f"{TOYS}:Unseeded", 4, seed=0, options={"length": 1000, "wind": 0.0}).load_state_dict(
+            envs.state_dict()
+        )

@@ -60,3 +60,42 @@ class Poisoned(Corridor):
 
 class NotAnEnv:
     """Looks like nothing."""
+
+
+class Endless(gymnasium.Env):
+    """A corridor with a wall and no time limit: a policy that pushes against the wall is stuck for ever."""
+
+    observation_space, action_space = spaces.Discrete(20), spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.place = 5
+        return self.place, {}
+
+    def step(self, action):
+        self.place = max(0, self.place + (1 if action == 1 else -1))
+        return min(self.place, 19), 0.0, self.place >= 19, False, {}
+
+
+class Careless(Reach):
+    """Changes the action that it is given, and keeps a running sum of what it saw."""
+
+    def reset(self, *, seed=None, options=None):
+        obs, info = super().reset(seed=seed)
+        self.sum = np.zeros(2, np.float32)
+        return obs, info
+
+    def step(self, action):
+        action *= 0.5
+        self.sum += action
+        return self.sum.copy(), 0.0, False, False, {}
+
+
+class Unseeded(Corridor):
+    """Draws from a generator of its own that no seed reaches."""
+
+    dice = np.random.default_rng()
+
+    def step(self, action):
+        _, *rest = super().step(action)
+        return int(self.dice.integers(0, self.length)), *rest

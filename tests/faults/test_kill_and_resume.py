@@ -1,5 +1,6 @@
 """kill -9 at random moments, then resume: the same bytes as an undisturbed run."""
 
+import os
 import random
 import signal
 import subprocess
@@ -65,20 +66,48 @@ def test_killed_and_resumed_is_undisturbed(case, tmp_path):
     assert fingerprint(tmp_path / "torn") == fingerprint(tmp_path / "whole")
 
 
-def test_a_killed_group_goes_on_with_every_seed(tmp_path):
+@pytest.mark.parametrize("first", ["seeds.json", "seed_0/metrics.jsonl"], ids=["before any row", "after the first"])
+def test_a_killed_group_goes_on_with_every_seed(tmp_path, first):
     words = ["train", "ppo", "CartPole-v1", "--total-steps", "30000", "--eval-episodes", "5", "--seeds", "3", "--quiet"]
     words += ["--checkpoint-seconds", "0.2", "--out"]
     finish(cumulant(*words, tmp_path / "whole"))
     process = cumulant(*words, tmp_path / "torn")
-    while not (tmp_path / "torn" / "seeds.json").exists():
+    while not (tmp_path / "torn" / first).exists():
         time.sleep(0.01)
-    time.sleep(0.3)
+    time.sleep(0.3 if "metrics" in first else 0.0)
     process.kill()
     process.communicate()
     finish(cumulant("resume", tmp_path / "torn", "--quiet"))
     for seed in range(3):
         assert fingerprint(tmp_path / "torn" / f"seed_{seed}") == fingerprint(tmp_path / "whole" / f"seed_{seed}")
     assert (tmp_path / "torn" / "evaluation.json").read_bytes() == (tmp_path / "whole" / "evaluation.json").read_bytes()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_group_saves_every_seed(tmp_path, number):
+    words = ["train", "ppo", "CartPole-v1", "--total-steps", "10000000", "--quiet", "--seeds", "2"]
+    process = cumulant(*words, "--out", tmp_path / "group")
+    seeds = [tmp_path / "group" / f"seed_{seed}" for seed in range(2)]
+    started = seeds[: min(2, len(os.sched_getaffinity(0)))]
+    while not all((seed / "metrics.jsonl").exists() and (seed / "metrics.jsonl").stat().st_size for seed in started):
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert f"everything is saved: `cumulant resume {tmp_path / 'group'}`" in err
+    assert "Traceback" not in err
+    assert all(list((seed / "state").glob("*.pt")) for seed in started)
+
+
+def test_a_group_stopped_before_its_first_row_leaves_nothing(tmp_path):
+    process = cumulant("train", "ppo", "CartPole-v1", "--quiet", "--seeds", "2", "--out", tmp_path / "runs" / "group")
+    while not (tmp_path / "runs" / "group" / "seeds.json").exists():
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert err == "cumulant: stopped before anything was trained; nothing is left behind\n"
+    assert not (tmp_path / "runs").exists()
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import signal
@@ -13,6 +14,14 @@ from cumulant.run import checkpoint
 from cumulant.run.run import Run
 
 SPEC = {"algo": "walk", "seed": 3}
+
+
+FILES_ARE_FULL = """
+import resource, signal
+def fill():
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+"""
 
 
 class Walk:
@@ -167,6 +176,18 @@ def test_ctrl_c_saves_and_says_so(tmp_path):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def test_ctrl_c_between_iterations_saves_the_next_one(tmp_path):
+    def press(row):
+        if row["iteration"] == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    run = Run(tmp_path / "run", SPEC, on_row=press)
+    with pytest.raises(Interrupted, match="stopped after iteration 5 of 10"):
+        walk(run, 10)
+    run.close()
+    assert checkpoint.restore(tmp_path / "run" / "state")[0] == 5
+
+
 def test_a_full_disk_is_one_clear_error_and_loses_nothing(tmp_path):
     """A real full disk: the process may not write files beyond a size, as with a quota."""
     script = f"""
@@ -191,9 +212,9 @@ except StorageError as problem:
     process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert process.returncode == 7, process.stderr
     assert "could not be written" in process.stdout
-    assert "free some space" in process.stdout
+    assert f"free some space, then `cumulant resume {tmp_path / 'run'}`" in process.stdout
     names = [path.name for path in sorted((tmp_path / "run" / "state").iterdir())]
-    assert names == ["00000001.pt", "00000002.pt"]  # no .tmp left, the older ones intact
+    assert names == ["00000001.pt", "00000002.pt"]  # nothing half-written is left, the older ones intact
     assert checkpoint.restore(tmp_path / "run" / "state")[0] == 2
 
 
@@ -211,3 +232,157 @@ def test_a_change_of_machine_is_noted(tmp_path):
     path.write_text(json.dumps(facts))
     with pytest.warns(UserWarning, match=r"torch 1\.0 -> .*will not be bit-identical"):
         walk(Run(tmp_path / "run", SPEC, resume=True), 4)
+
+
+def test_of_two_runs_that_start_together_one_is_refused(tmp_path):
+    first, second = Run(tmp_path / "run", SPEC), Run(tmp_path / "run", SPEC)  # both see a free place
+    walk(first, 3)
+    rows = (tmp_path / "run" / "metrics.jsonl").read_bytes()
+    with pytest.raises(RunError, match="is not empty: continue it"):
+        walk(second, 5)
+    assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == rows
+
+
+def test_what_a_kill_at_the_very_beginning_leaves_is_no_obstacle(tmp_path):
+    (tmp_path / "LOCK").write_text("123456")
+    (tmp_path / f"{checkpoint.UNFINISHED}abc").write_text("{")
+    walk(Run(tmp_path, SPEC), 2)
+    assert not list(tmp_path.glob(f"{checkpoint.UNFINISHED}*"))
+
+
+def test_a_file_is_no_place_for_a_run(tmp_path):
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(RunError, match=r"thesis.tex is a file: choose another --out"):
+        Run(tmp_path / "thesis.tex", SPEC)
+
+
+def test_a_full_disk_gives_the_lock_back(tmp_path):
+    """Closing a file writes what is left in its buffer, and is refused again."""
+    script = f"""{FILES_ARE_FULL}
+from cumulant.errors import StorageError
+from cumulant.run.run import Run
+run = Run({str(tmp_path / "run")!r}, {{"seed": 0}}, checkpoint_every_seconds=1000.0)
+try:
+    for i in run.iterations(5):
+        fill()
+except StorageError as problem:
+    print(problem)
+run.close()
+print("CLOSED", run._lock)
+"""
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    assert "CLOSED None" in process.stdout
+    assert "free some space, then start it again: nothing was saved yet" in process.stdout
+    assert "resume" not in process.stdout
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_full_disk_from_the_start_does_not_speak_of_resuming(tmp_path):
+    script = f"""{FILES_ARE_FULL}
+from cumulant.run.run import Run
+fill()
+try: next(Run({str(tmp_path / "run")!r}, {{"seed": 0}}).iterations(5))
+except Exception as problem: print(type(problem).__name__, problem)
+"""
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert process.stdout.startswith("StorageError"), process.stderr
+    assert "free some space" in process.stdout
+    assert "resume" not in process.stdout
+    assert not (tmp_path / "run").exists()
+
+
+def late_walk(run, total, stop_at=None):
+    """Ask for a generator inside the loop."""
+    place = []
+    for iteration in run.iterations(total):
+        if iteration == stop_at:
+            raise KeyboardInterrupt
+        if iteration >= 2:
+            place.append(torch.rand(1, generator=run.rng("late")).item())
+            run.log(x=place[-1])
+    run.close()
+
+
+def test_a_generator_that_is_first_asked_for_inside_the_loop_is_restored(tmp_path):
+    late_walk(Run(tmp_path / "whole", SPEC), 8)
+    for stops in ([5], [1, 5], [5, 5]):
+        path = tmp_path / f"torn{stops}"
+        for attempt, stop in enumerate(stops):
+            run = Run(path, SPEC, resume=attempt > 0, checkpoint_every_seconds=0.0)
+            with pytest.raises(KeyboardInterrupt):
+                late_walk(run, 8, stop_at=stop)
+            run.close()
+        late_walk(Run(path, SPEC, resume=True), 8)
+        assert (path / "metrics.jsonl").read_bytes() == (tmp_path / "whole" / "metrics.jsonl").read_bytes()
+
+
+def test_a_part_that_does_not_fit_is_named(tmp_path):
+    for net, resume in ((torch.nn.Linear(2, 2), False), (torch.nn.Linear(3, 2), True)):
+        run = Run(tmp_path / "run", SPEC, resume=resume)
+        run.track(net=net)
+        if resume:
+            with pytest.raises(CheckpointError, match=r"does not fit 'net' \(RuntimeError.*start the run anew"):
+                next(run.iterations(3))
+        else:
+            for _ in run.iterations(2):
+                pass
+        run.close()
+
+
+def test_an_intact_file_that_torch_cannot_load_is_named(tmp_path):
+    walk(Run(tmp_path / "run", SPEC), 2)
+    (path,) = (tmp_path / "run" / "state").glob("*.pt")
+    path.write_bytes(b"nonsense" + hashlib.sha256(b"nonsense").digest())
+    with pytest.raises(CheckpointError, match=r"00000002.pt cannot be loaded"):
+        walk(Run(tmp_path / "run", SPEC, resume=True), 2)
+
+
+def test_after_going_back_two_intact_checkpoints_are_kept(tmp_path):
+    walk(Run(tmp_path / "run", SPEC, checkpoint_every_seconds=0.0), 6)
+    (tmp_path / "run" / "state" / "00000009.pt").write_bytes(b"torn")
+    with pytest.warns(UserWarning, match="torn"):
+        walk(Run(tmp_path / "run", SPEC, resume=True, checkpoint_every_seconds=0.0), 8)
+    assert [p.name for p in sorted((tmp_path / "run" / "state").iterdir())] == ["00000007.pt", "00000008.pt"]
+
+
+@pytest.mark.parametrize("name", ["timing.jsonl", "tensorboard/events.out.tfevents.0"])
+@pytest.mark.parametrize("gone", [True, False], ids=["gone", "shortened"])
+def test_only_metrics_are_essential(tmp_path, name, gone):
+    walk(Run(tmp_path / "run", SPEC), 3)
+    path = tmp_path / "run" / name
+    path.unlink() if gone else path.write_bytes(path.read_bytes()[:5])
+    with pytest.warns(UserWarning, match=f"{name} is shorter than its checkpoint says.*begun anew"):
+        walk(Run(tmp_path / "run", SPEC, resume=True), 5)
+    assert path.stat().st_size
+    (tmp_path / "run" / "metrics.jsonl").unlink()
+    with pytest.raises(CheckpointError, match=r"metrics.jsonl is shorter"):
+        walk(Run(tmp_path / "run", SPEC, resume=True), 5)
+
+
+@pytest.mark.parametrize("name", ["LOCK", "metrics.jsonl", "timing.jsonl", "state"])
+def test_no_link_is_followed_out_of_a_strangers_directory(tmp_path, name):
+    walk(Run(tmp_path / "run", SPEC), 3)
+    precious = tmp_path / "precious"
+    path = tmp_path / "run" / name
+    path.rename(precious)
+    if precious.is_file():
+        precious.write_bytes(precious.read_bytes() + b"my own words" * 100)
+    path.symlink_to(precious)
+    before = precious.read_bytes() if precious.is_file() else sorted(precious.iterdir())
+    run = Run(tmp_path / "run", SPEC, resume=True)
+    with pytest.raises((RunError, StorageError), match=name):
+        walk(run, 5)
+    run.close()
+    assert (precious.read_bytes() if precious.is_file() else sorted(precious.iterdir())) == before
+
+
+def test_an_atomic_write_follows_no_link_and_leaves_ordinary_rights(tmp_path):
+    (tmp_path / "precious").write_text("mine")
+    (tmp_path / "x.json.tmp").symlink_to(tmp_path / "precious")
+    (tmp_path / "x.json").symlink_to(tmp_path / "precious")
+    checkpoint.write_atomic(tmp_path / "x.json", b"new")
+    assert (tmp_path / "precious").read_text() == "mine"
+    assert (tmp_path / "x.json").read_bytes() == b"new"
+    assert (tmp_path / "x.json").stat().st_mode & 0o777 == 0o644
+    assert len(list(tmp_path.iterdir())) == 3
