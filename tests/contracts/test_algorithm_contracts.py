@@ -5,6 +5,7 @@ import dataclasses
 import itertools
 import json
 import math
+import re
 import typing
 from pathlib import Path
 
@@ -19,7 +20,11 @@ from cumulant.run.config import from_dict, to_dict
 ALGORITHMS = sorted(catalogue.algorithms())
 TOYS = Path(__file__).parents[1] / "engine" / "toys.py"
 # Small environments that suit every algorithm of a category, the first one native; a new category names its own here.
-SUITED = {"tabular": ("garnet", f"{TOYS}:Corridor"), "actor-critic": ("CartPole-v1", f"{TOYS}:Reach")}
+SUITED = {
+    "tabular": ("garnet", f"{TOYS}:Corridor"),
+    "actor-critic": ("CartPole-v1", f"{TOYS}:Reach"),
+    "bandit": ("bandit-linear", f"{TOYS}:Corridor"),
+}
 # Fields that make an iteration small, where an algorithm has them.
 SMALL = {"num_envs": 4, "horizon": 32, "epochs": 2, "minibatches": 2, "hidden": (16,), "eval_episodes": 4}
 NOT_NUMBERS = ("env", "env_options", "device")
@@ -228,14 +233,16 @@ def test_stopped_and_resumed_is_undisturbed(algo, env, train_one, checkpoint_sec
 
 
 def test_a_copy_trains_and_is_the_same_until_it_is_edited(algo, train_one, workspace):
-    env = suited(algo)[0]
+    env = suited(algo)[1]  # one without a preset, which a copy does not get
     copy = api.copy(algo, workspace / "mine" / f"{algo}.py")
     assert copy.read_bytes() == catalogue.source_of(algo).read_bytes()
     original = train_one(algo, env, **small(algo), name="original")
     copied = train_one(str(copy), env, **small(algo), name="copied")
     assert fingerprint(copied) == fingerprint(original)
     edited = workspace / "mine" / "edited.py"
-    text = copy.read_text().replace("gamma: float = 0.99\n", "gamma: float = 0.5\n")
+    text = copy.read_text()
+    for field, value in (("learning_rate", 0.4321), ("step_size", 0.4321), ("reward_std", 9.0)):
+        text = re.sub(rf"^    {field}: float = .*$", f"    {field}: float = {value}", text, flags=re.MULTILINE)
     assert text != copy.read_text()
     edited.write_text(text)
     assert fingerprint(train_one("mine/edited.py", env, **small(algo), name="edited")) != fingerprint(original)
