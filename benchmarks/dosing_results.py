@@ -60,7 +60,7 @@ def train(study: Study, folder: Path, seeds: int | None, total_steps: int | None
     return json.loads((out / "evaluation.json").read_text(encoding="utf-8"))
 
 
-def table(study: Study, evaluation: dict[str, Any], seconds: float) -> str:
+def table(study: Study, evaluation: dict[str, Any]) -> str:
     """Return a study as Markdown: the agent's row and everybody's on the same patients."""
     columns = evaluation["columns"]
     shown = [key for key in SHOWN if key in columns]
@@ -69,7 +69,7 @@ def table(study: Study, evaluation: dict[str, Any], seconds: float) -> str:
     seeds = evaluation.get("agent_seeds", [])
     if seeds:
         values = ", ".join(f"{seed['return_mean']:.2f} / {seed['outcomes']['ttr']['mean']:.1f}" for seed in seeds)
-        lines += [f"Each seed, return / true TTR %: {values}. Training: {seconds:.0f} s of one core per seed.", ""]
+        lines += [f"Each seed, return / true TTR %: {values}.", ""]
     for comparison in evaluation["comparisons"]:
         lines += [f"**{comparison['title']}**", ""]
         lines += ["| policy | " + " | ".join(columns[key]["label"] + units[key] for key in shown) + " |"]
@@ -90,14 +90,6 @@ def table(study: Study, evaluation: dict[str, Any], seconds: float) -> str:
     return "\n".join(lines)
 
 
-def seconds_of(folder: Path) -> float:
-    """Return the mean training seconds of a group's seeds."""
-    last = [json.loads(path.read_text().splitlines()[-1])["seconds"] for path in folder.glob("seed_*/timing.jsonl")]
-    if not last:
-        last = [json.loads((folder / "timing.jsonl").read_text().splitlines()[-1])["seconds"]]
-    return sum(last) / len(last)
-
-
 def main() -> None:
     """Train every study and print or write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -111,7 +103,7 @@ def main() -> None:
     parts = []
     for study in studies:
         evaluation = train(study, args.out, args.seeds, args.total_steps)
-        parts.append(table(study, evaluation, seconds_of(args.out / study.name)))
+        parts.append(table(study, evaluation))
     page = "\n".join(
         [
             "# The dosing assistant: what was reached",

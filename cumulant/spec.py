@@ -150,9 +150,10 @@ def read_spec(directory: Path) -> dict[str, Any]:
 
 
 def written_by(run: Path) -> Any:
-    """Return which machine wrote a run; None if nothing says it."""
+    """Return which machine wrote a run; None if nothing says it. A seed that has not begun was written by its group."""
+    path = run / "manifest.json" if (run / "config.json").exists() else run.parent / "seeds.json"
     try:
-        return json.loads((run / "manifest.json").read_text(encoding="utf-8")).get("host")
+        return json.loads(path.read_text(encoding="utf-8")).get("host")
     except (OSError, ValueError, AttributeError):
         return None
 

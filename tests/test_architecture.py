@@ -104,6 +104,7 @@ def test_a_preset_is_of_what_exists(algo, env):
     for flag in re.findall(r"--([a-z-]+)", preset.how):
         fields = {f.name for f in dataclasses.fields(config)}
         assert flag in ("seeds", "seed") or flag.replace("-", "_") in fields
+    assert preset.seen, "say what it was seen to reach"
 
 
 def test_every_algorithm_has_the_two_names():
