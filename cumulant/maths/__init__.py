@@ -7,6 +7,7 @@ What do I want?
 
 - Turn rewards and values into targets and advantages over time: ``returns`` (discounted, n-step, lambda, GAE).
 - Fit a value: ``value`` (Q-learning, double-Q, SARSA and expected-SARSA targets; Huber, squared and clipped losses).
+- Fit a distribution of returns: ``distributional`` (categorical projection, quantile targets and losses).
 - Improve a policy: ``policy`` (policy gradient, clipped surrogate, entropies, Gaussian log-probabilities).
 - Stay near another policy: ``kl`` (exact divergences, estimates to report, the loss with the right gradient,
   the adaptive coefficient).

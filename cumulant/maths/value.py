@@ -16,7 +16,7 @@ from cumulant.maths.shapes import check_actions, check_dtypes, check_flags, chec
 
 
 @torch.no_grad()
-def q_learning_target(reward: Tensor, next_q: Tensor, terminated: Tensor, gamma: float) -> Tensor:
+def q_learning_target(reward: Tensor, next_q: Tensor, terminated: Tensor, gamma: float | Tensor) -> Tensor:
     """Bootstrap with the best next action.
 
     Use it for Q-learning and DQN (pass the target network's values). The same values choose the action and judge it,
@@ -28,7 +28,7 @@ def q_learning_target(reward: Tensor, next_q: Tensor, terminated: Tensor, gamma:
         reward: Reward of the step, ``[...]``.
         next_q: Action values of the observation that followed (the final one at a truncation), ``[..., A]``.
         terminated: Whether nothing follows, ``[...]`` bool; ``next_q`` is then not used. Truncated steps bootstrap.
-        gamma: Discount in [0, 1].
+        gamma: Discount in [0, 1]; ``[...]`` where each step has its own, as gamma^n after n-step rewards.
 
     Returns:
         Targets, ``[...]``, without gradient.
@@ -49,7 +49,7 @@ def q_learning_target(reward: Tensor, next_q: Tensor, terminated: Tensor, gamma:
 
 @torch.no_grad()
 def double_q_target(
-    reward: Tensor, next_q_online: Tensor, next_q_target: Tensor, terminated: Tensor, gamma: float
+    reward: Tensor, next_q_online: Tensor, next_q_target: Tensor, terminated: Tensor, gamma: float | Tensor
 ) -> Tensor:
     """Let one set of values choose the next action and another one judge it.
 
@@ -62,7 +62,7 @@ def double_q_target(
         next_q_online: Values that choose, ``[..., A]``; the first of equally good actions is taken.
         next_q_target: Values that judge, ``[..., A]``.
         terminated: Whether nothing follows, ``[...]`` bool.
-        gamma: Discount in [0, 1].
+        gamma: Discount in [0, 1]; ``[...]`` where each step has its own.
 
     Returns:
         Targets, ``[...]``, without gradient.
@@ -244,10 +244,14 @@ def clipped_value_loss(value: Tensor, value_old: Tensor, target: Tensor, clip: f
     return 0.5 * torch.maximum((value - target).square(), (moved - target).square())
 
 
-def _one_step(reward: Tensor, next_value: Tensor, terminated: Tensor, gamma: float) -> Tensor:
+def _one_step(reward: Tensor, next_value: Tensor, terminated: Tensor, gamma: float | Tensor) -> Tensor:
     """Return ``reward + gamma * (1 - terminated) * next_value``; checks what all targets have in common."""
-    check_between("gamma", gamma, 0, 1)
     check_shapes(reward=reward, terminated=terminated)
     check_dtypes(reward=reward, next_q=next_value)
     check_flags(terminated=terminated)
-    return torch.add(reward, torch.where(terminated, 0.0, next_value), alpha=gamma)
+    next_value = torch.where(terminated, 0.0, next_value)
+    if isinstance(gamma, Tensor):  # looking at each would cost more than the rest
+        check_shapes(reward=reward, gamma=gamma)
+        return torch.addcmul(reward, gamma, next_value)
+    check_between("gamma", gamma, 0, 1)
+    return torch.add(reward, next_value, alpha=gamma)
