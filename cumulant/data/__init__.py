@@ -1,4 +1,7 @@
 """Batches of experience.
 
 batch.py    a rollout: what happened in B environments over T steps
+replay.py   the newest transitions, drawn uniformly or by priority, as n-step transitions
+sum_tree.py draws in proportion to priorities
+shards.py   rows of a large state in append-only, checksummed files
 """
