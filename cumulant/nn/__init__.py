@@ -6,6 +6,7 @@ encoder.py        observations of a space -> float tensors
 heads.py          action distributions: categorical, Gaussian
 normalisation.py  running statistics of observations and returns
 actor_critic.py   a policy and a value function
+q_network.py      values of all actions: scalar or distributional, dueling, noisy
 table.py          a table of action values
 build.py          a policy network from its description
 """

@@ -10,9 +10,10 @@ from torch import nn
 
 from cumulant.errors import RunError, did_you_mean
 from cumulant.nn.actor_critic import ActorCritic
+from cumulant.nn.q_network import QNetwork
 from cumulant.nn.table import QTable
 
-KINDS: dict[str, type[nn.Module]] = {"actor_critic": ActorCritic, "q_table": QTable}
+KINDS: dict[str, type[nn.Module]] = {"actor_critic": ActorCritic, "q_network": QNetwork, "q_table": QTable}
 
 
 def build(spec: Mapping[str, Any], observation_space: gymnasium.Space, action_space: gymnasium.Space) -> nn.Module:
