@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from cumulant import catalogue, group
 from cumulant.catalogue import copy as copy
+from cumulant.catalogue import default_config as default_config
 from cumulant.catalogue import listing as listing
 from cumulant.catalogue import preset_for as preset_for
 from cumulant.catalogue import short_name

@@ -126,6 +126,28 @@ def load_algorithm(algo: str) -> Any:
     return module
 
 
+def default_config(module: Any, algo: str, env: str, fields: Mapping[str, Any] | None = None) -> Any:
+    """Return the Config of an algorithm for an environment: its defaults, the preset over them, ``fields`` over both.
+
+    Args:
+        module: The algorithm.
+        algo: What it is called.
+        env: Environment.
+        fields: Fields of the Config; a group of fields, such as ``replay``, may be given in part.
+
+    Raises:
+        ConfigError: If a field does not exist or is refused.
+    """
+    from cumulant.run.config import from_dict
+
+    preset = preset_for(algo, env)
+    values = {**(preset.config if preset else {})}
+    for key, value in {**(fields or {}), "env": env}.items():
+        both_groups = isinstance(value, Mapping) and isinstance(values.get(key), Mapping)
+        values[key] = {**values[key], **value} if both_groups else value
+    return from_dict(module.Config, values, where=algo)
+
+
 def listing() -> dict[str, dict[str, dict[str, str]]]:
     """Return algorithms, environments and protocols by name, with what there is to say of each."""
     return {

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from cumulant import catalogue, group
-from cumulant.catalogue import preset_for
 from cumulant.envs import lookup
 from cumulant.errors import ConfigError, RunError
 from cumulant.loading import is_path
@@ -57,8 +56,7 @@ def make_spec(
         raise ConfigError(f"checkpoint_seconds = {checkpoint_seconds}: it must be at least 0")
     module = catalogue.load_algorithm(algo)
     if config is None:
-        preset = preset_for(algo, env)
-        values = {**(preset.config if preset else {}), **fields}
+        values = to_dict(catalogue.default_config(module, algo, env, {**fields, "env_options": dict(env_options or {})}))
     else:
         values = _values_of(config, env, fields)
         env_options = values["env_options"] if env_options is None else env_options

@@ -84,7 +84,7 @@ def parse_fields(
     Both dataclasses make the command line, without prefixes; the preset gives the defaults.
     """
     preset = api.preset_for(algo, target)
-    defaults = module.Config(**{**(preset.config if preset else {}), "env": target})
+    defaults = api.default_config(module, algo, target)
     native = lookup.find(target)
     parts: list[tuple[str, Any, Any]] = [("config", module.Config, defaults)]
     if native is not None:
@@ -94,7 +94,7 @@ def parse_fields(
         "Fields", [(name, cls, dataclasses.field(default=default)) for name, cls, default in parts], frozen=True
     )
     prog, said = f"cumulant train {algo} {target}", io.StringIO()
-    refuse_unknown(words, [field.name for _, cls, _ in parts for field in dataclasses.fields(cls)], prog)
+    refuse_unknown(words, [name for _, _, default in parts for name in names_of(default)], prog)
     try:
         with contextlib.redirect_stderr(said):
             made: Any = tyro.cli(
@@ -123,6 +123,15 @@ def refuse_options_first(words: Sequence[str], rest: Sequence[str], target: str 
     first = next((word for word in rest if word.startswith("-")), None)
     if first and "=" not in first and (target is None or words.index(first) < words.index(target)):
         raise UsageError(f"ALGO and TARGET come first, as in `cumulant train ppo warfarin {first} ...`")
+
+
+def names_of(config: Any) -> list[str]:
+    """Return the names of the fields of a config, and of the configs inside it: on the command line they are alike."""
+    names = []
+    for item in dataclasses.fields(config):
+        value = getattr(config, item.name)
+        names += names_of(value) if dataclasses.is_dataclass(value) else [item.name]
+    return names
 
 
 def refuse_unknown(words: Sequence[str], fields: Sequence[str], prog: str) -> None:
