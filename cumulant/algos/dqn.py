@@ -30,7 +30,7 @@ from cumulant.maths.distributional import categorical_loss, categorical_target, 
 from cumulant.maths.exploration import boltzmann, epsilon_greedy
 from cumulant.maths.schedules import linear
 from cumulant.maths.value import double_q_target, huber_loss, q_learning_target
-from cumulant.nn.flat import Flat
+from cumulant.nn.flat import Flat, FlatAdam
 from cumulant.nn.q_network import QNetwork
 from cumulant.run.config import require
 from cumulant.run.run import Run
@@ -100,21 +100,21 @@ class Config:
     """Environment steps to train for."""
     num_envs: int = 8
     """Environments that run in lock-step (B)."""
-    horizon: int = 128
+    horizon: int = 64
     """Steps of each environment per iteration: per row of metrics."""
     gamma: float = 0.99
     """Discount per step."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     """Step size of Adam at the start."""
     learning_rate_end: float = 0.0
     """Step size at the end; linear in between."""
-    batch_size: int = 64
+    batch_size: int = 128
     """Remembered transitions per update."""
-    updates_per_step: float = 0.5
+    updates_per_step: float = 0.25
     """Updates per environment step."""
     warmup_steps: int = 100
     """Environment steps before the first update."""
-    target_every: int = 200
+    target_every: int = 100
     """Updates between copies of the network to its slower self."""
     double: bool = False
     """Let the network choose the next action and its slower self judge it."""
@@ -166,7 +166,7 @@ def train(config: Config, run: Run) -> Policy:
     )
     flat, slow = Flat(net), Flat(slow_net)
     slow.parameter.data.copy_(flat.parameter.data)
-    optimizer = torch.optim.Adam([flat.parameter], lr=config.learning_rate, eps=1e-5, fused=True)
+    optimizer = FlatAdam(flat, config.learning_rate, eps=1e-5)
     spaces = (envs.observation_space, envs.action_space)
     replay = Replay(config.replay, config.num_envs, *spaces, config.gamma, run.directory / "state" / "replay")
     keeper = Keeper(Policy(net), run, config.env, config.env_options, config.eval_episodes)
@@ -182,7 +182,7 @@ def train(config: Config, run: Run) -> Policy:
 
     for iteration in run.iterations(total):
         fraction = iteration / total
-        optimizer.param_groups[0]["lr"] = linear(config.learning_rate, config.learning_rate_end, fraction)
+        optimizer.learning_rate = linear(config.learning_rate, config.learning_rate_end, fraction)
         weight_power = linear(config.replay.weight_power, config.replay.weight_power_end, fraction)
         level = exploration_level(config, fraction)
         action_noise = net.head.noise((config.horizon, config.num_envs), act_rng).to(config.device)

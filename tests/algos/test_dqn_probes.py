@@ -28,7 +28,8 @@ MODES = {
     "3 steps": {"replay": {"n_step": 3}},
     "prioritised": {"replay": {"prioritised": True}},
     "boltzmann": {"explore": {"strategy": "boltzmann"}},
-    "noisy": {"double": True, "net": {"noisy": True}},  # else the best of noisy values is too large
+    # without double the best of noisy values is too large
+    "noisy": {"double": True, "net": {"noisy": True}, "replay": {"n_step": 3}},
     "c51": {"net": {"head": "c51", **WIDE}},
     "quantile": {"net": {"head": "quantile", "num_atoms": 11}},
     "rainbow": {

@@ -24,6 +24,7 @@ SUITED = {
     "tabular": ("garnet", f"{TOYS}:Corridor"),
     "actor-critic": ("CartPole-v1", f"{TOYS}:Reach"),
     "bandit": ("bandit-linear", f"{TOYS}:Corridor"),
+    "value-based": ("CartPole-v1", f"{TOYS}:Corridor"),
 }
 # Fields that make an iteration small, where an algorithm has them.
 SMALL = {"num_envs": 4, "horizon": 32, "epochs": 2, "minibatches": 2, "hidden": (16,), "eval_episodes": 4}
@@ -46,8 +47,12 @@ def config_class(algo):
 
 def hints(algo):
     """Annotated types of the fields without ``Annotated`` and ``None``: {name: (type, may be None)}."""
+    return hints_of(config_class(algo))
+
+
+def hints_of(cls):
     found = {}
-    for name, hint in typing.get_type_hints(config_class(algo)).items():
+    for name, hint in typing.get_type_hints(cls).items():
         options = [kind for kind in typing.get_args(hint) if kind is not type(None)]
         optional = type(None) in typing.get_args(hint)
         found[name] = (options[0] if optional else hint, optional)
@@ -74,6 +79,10 @@ def fingerprint(run):
 
 def other_value(hint, value):
     """Another value of the same field that is valid too."""
+    if dataclasses.is_dataclass(hint):  # a group of fields
+        others = {name: other_value(kind, getattr(value, name)) for name, (kind, _) in hints_of(hint).items()}
+        assert all(getattr(value, name) != other for name, other in others.items())
+        return dataclasses.replace(value, **others)
     if typing.get_origin(hint) is typing.Literal:
         return typing.get_args(hint)[-1]
     if isinstance(value, bool):
@@ -82,8 +91,8 @@ def other_value(hint, value):
         return value + 1
     if isinstance(value, float) or value is None:
         return 0.5 if value != 0.5 else 0.25
-    if isinstance(value, tuple):
-        return (*value, 7)
+    if isinstance(value, tuple):  # one more for a list of any length
+        return (*value, 7) if len(value) != 2 or isinstance(value[0], int) else (value[0] - 1.0, value[1] + 1.0)
     if isinstance(value, str):
         return f"{value}-other"
     return {"slip": 0.25, "names": ["a", None]}
@@ -127,14 +136,24 @@ def test_config_survives_json(algo):
 
 
 def test_an_unknown_field_is_refused_and_the_closest_named(algo):
-    for name in hints(algo):
+    for name, (hint, _) in hints(algo).items():
         with pytest.raises(ConfigError, match=rf"there is no field '{name}x': did you mean .*'{name}'"):
             from_dict(config_class(algo), {f"{name}x": 1})
+        for inner in hints_of(hint) if dataclasses.is_dataclass(hint) else ():
+            with pytest.raises(ConfigError, match=rf"{name}: there is no field '{inner}x': did you mean .*'{inner}'"):
+                from_dict(config_class(algo), {name: {f"{inner}x": 1}})
 
 
 def test_nonsense_is_refused_by_name(algo):
-    for name, (hint, optional) in hints(algo).items():
+    nonsense_is_refused(config_class(algo), lambda fields: from_dict(config_class(algo), fields))
+
+
+def nonsense_is_refused(cls, build):
+    for name, (hint, optional) in hints_of(cls).items():
         if name in NOT_NUMBERS or hint is bool:
+            continue
+        if dataclasses.is_dataclass(hint):
+            nonsense_is_refused(hint, lambda fields, name=name: build({name: fields}))
             continue
         wrong = {int: [-1, 0.5, "x", True], float: [-1.0, math.nan, "x", True]}.get(hint)
         if typing.get_origin(hint) is tuple:
@@ -144,7 +163,7 @@ def test_nonsense_is_refused_by_name(algo):
         assert wrong is not None, f"{name}: say here what is nonsense for {hint}"
         for value in wrong if optional else [*wrong, None]:
             with pytest.raises(ConfigError, match=rf"\b{name} = "):
-                from_dict(config_class(algo), {name: value})
+                build({name: value})
 
 
 def test_numbers_that_json_cannot_hold_are_refused(algo):

@@ -18,6 +18,10 @@ CASES = {
         "ppo", f"{TOYS}:Reach", "--total-steps", "16000", "--num-envs", "3", "--horizon", "50", "--normalize-obs",
         "--normalize-reward", "--eval-episodes", "3",
     ],
+    "dqn, replay by priority": [
+        "dqn", "CartPole-v1", "--total-steps", "10000", "--num-envs", "4", "--horizon", "16", "--hidden", "16",
+        "--prioritised", "--n-step", "3", "--noisy", "--capacity", "3000", "--eval-episodes", "5",
+    ],
     "q_learning, own environment": ["q_learning", f"{TOYS}:Corridor", "--total-steps", "60000", "--eval-episodes", "3"],
 }  # fmt: skip
 
