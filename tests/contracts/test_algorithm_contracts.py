@@ -27,7 +27,10 @@ SUITED = {
     "value-based": ("CartPole-v1", f"{TOYS}:Corridor"),
 }
 # Fields that make an iteration small, where an algorithm has them.
-SMALL = {"num_envs": 4, "horizon": 32, "epochs": 2, "minibatches": 2, "hidden": (16,), "eval_episodes": 4}
+SMALL = {
+    "num_envs": 4, "horizon": 32, "epochs": 2, "minibatches": 2, "hidden": (16,), "eval_episodes": 4,
+    "warmup_steps": 20, "target_every": 10,
+}  # fmt: skip
 NOT_NUMBERS = ("env", "env_options", "device")
 
 

@@ -208,6 +208,7 @@ def test_state_comes_back_to_the_last_bit(tmp_path, prioritised, between):
         states.append(replay.state_dict())
     before = [path.stat().st_size for path in sorted((tmp_path / "replay").iterdir())]
     assert sum(states[-1]["shards"][k]["rows"] for k in range(len(before))) <= 10 + 3 * between  # old ones are gone
+    assert all(record["rows"] <= 10 for record in states[-1]["shards"])  # what was overwritten before is not written
     fill(replay, story, 2)  # what a kill loses
     torn, _ = make(tmp_path, prioritised=prioritised)
     torn.load_state_dict(states[-1])
