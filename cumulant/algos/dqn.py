@@ -203,10 +203,11 @@ def train(config: Config, run: Run) -> Policy:
                 continue
             drawn = replay.sample(config.batch_size, stop - first, replay_rng, weight_power, config.device)
             target = targets(config, net, slow_net, drawn, noise_rng)
+            encoded = net.encode(drawn.obs)
             errors = []
             for part in range(stop - first):
                 rows = slice(part * config.batch_size, (part + 1) * config.batch_size)
-                out = net(net.encode(drawn.obs[rows]), net.noise(noise_rng))
+                out = net(encoded[rows], net.noise(noise_rng))
                 loss, error = fit(config, of_action(out, drawn.action[rows]), target[rows])
                 errors.append(error)
                 loss = (loss if drawn.weight is None else loss * drawn.weight[rows]).mean()

@@ -96,7 +96,7 @@ class QNetwork(nn.Module):
         if not self._noise_sizes:
             return None
         normal = torch.randn(sum(self._noise_sizes), generator=generator, device=generator.device)
-        return normal.abs().sqrt_().copysign_(normal)
+        return normal.abs().sqrt_().copysign_(normal).to(self.support.device)
 
     def encode(self, obs: torch.Tensor) -> torch.Tensor:
         """Return observations as the network reads them, ``[..., size]`` float32."""

@@ -30,8 +30,8 @@ MODES = {
     "3 steps": {"replay": {"n_step": 3}},
     "prioritised": {"replay": {"prioritised": True}},
     "boltzmann": {"explore": {"strategy": "boltzmann"}},
-    # without double the best of noisy values is too large
-    "noisy": {"double": True, "net": {"noisy": True}, "replay": {"n_step": 3}},
+    # without double the best of noisy values is too large; the noise takes its time to fade
+    "noisy": {"double": True, "net": {"noisy": True}, "replay": {"n_step": 3}, "updates_per_step": 1.5},
     "c51": {"net": {"head": "c51", **WIDE}},
     "quantile": {"net": {"head": "quantile", "num_atoms": 11}},
     "rainbow": {
