@@ -221,7 +221,8 @@ def test_the_saved_policy_is_the_one_that_was_trained(algo, env, train_one, monk
     space.seed(0)
     obs = np.stack([space.sample() for _ in range(100)])
     np.testing.assert_array_equal(loaded.act(obs), live.act(obs))
-    assert len(np.unique(live.act(obs))) > 1
+    # two iterations leave a Q-network with one favourite action; its weights are compared below all the same
+    assert len(np.unique(live.act(obs))) > 1 or catalogue.algorithms()[algo].category == "value-based"
     for name, tensor in live.net.state_dict().items():
         np.testing.assert_array_equal(tensor.numpy(), loaded.net.state_dict()[name].numpy())
 
