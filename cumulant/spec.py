@@ -56,9 +56,7 @@ def make_spec(
         raise ConfigError(f"checkpoint_seconds = {checkpoint_seconds}: it must be at least 0")
     module = catalogue.load_algorithm(algo)
     if config is None:
-        values = to_dict(
-            catalogue.default_config(module, algo, env, {**fields, "env_options": dict(env_options or {})})
-        )
+        values = to_dict(catalogue.default_config(module, algo, env, fields))
     else:
         values = _values_of(config, env, fields)
         env_options = values["env_options"] if env_options is None else env_options

@@ -49,7 +49,7 @@ def test_options_are_stored_whole_and_as_plain_values():
     config = ppo.Config(env_options={"max_steps": 7})
     assert api.make_spec("ppo", "cartpole", config=config)["env_options"] == {"max_steps": 7}
     for value in (object(), float("nan"), {1, 2}):
-        with pytest.raises(ConfigError, match=r"only plain values can be saved|it must be a finite number"):
+        with pytest.raises(ConfigError, match="only plain values can be saved"):
             api.make_spec("ppo", "Acrobot-v1", env_options={"a": value})
 
 
