@@ -67,7 +67,7 @@ class NetConfig:
 class ExploreConfig:
     """How actions are chosen during training; falls linearly, then stays."""
 
-    strategy: Literal["epsilon", "boltzmann"] = "epsilon"
+    strategy: Literal["epsilon_greedy", "boltzmann"] = "epsilon_greedy"
     """Random actions now and then, or better actions more often."""
     epsilon: float = 0.9
     """Share of random actions at the start."""
