@@ -146,7 +146,9 @@ def resume(run: Path | str, *, trust: bool = False, progress: Progress | None = 
     specs = group.specs(directory) if is_group else dict.fromkeys(runs, read_spec(directory))
     for seed, spec in specs.items():
         check_spec(spec, directory)
-        names = [spec["algo"], spec["env"], *spec["env_options"].values()]
+        network = spec["config"].get("network")
+        own_net = network.get("net") if isinstance(network, dict) else None
+        names = [spec["algo"], spec["env"], *spec["env_options"].values(), own_net]
         check_trust(names, written_by(runs.get(seed, directory / f"seed_{seed}")), directory, trust)
     if is_group:
         group.resume(directory, progress)
@@ -155,24 +157,27 @@ def resume(run: Path | str, *, trust: bool = False, progress: Progress | None = 
     return _finish(directory, began)
 
 
-def load(run: Path | str, which: str = "best") -> Policy:
+def load(run: Path | str, which: str = "best", *, trust: bool = False) -> Policy:
     """Load the policy of a run.
 
     Args:
         run: Directory of a run, or of a group of seeds (then the seed with the best evaluation).
-        which: "best" by periodic evaluation, or "last". Nothing that the run names is imported.
+        which: "best" by periodic evaluation, or "last".
+        trust: Whether to import a network of somebody's own although another machine wrote the run; nothing else that the
+            run names is imported.
 
     Raises:
-        RunError: If there is no policy.
+        RunError: If there is no policy, or if it names foreign code and is not trusted.
     """
-    from cumulant.engine.policy import Policy
+    from cumulant.engine.policy import Policy, code_named_in
 
     directory = Path(run)
     if group.seeds_of(directory):
         directory = max(members(directory).values(), key=group.score)
     if (directory / "policy").is_dir():
         directory = directory / "policy"
-    return Policy.load(directory, which)
+    check_trust(*code_named_in(directory), directory, trust)
+    return Policy.load(directory, which, trust=True)
 
 
 def evaluate(
@@ -205,7 +210,7 @@ def evaluate(
     if isinstance(where, Path) and (where / "config.json").exists():  # a policy folder on its own has none
         read_spec(where)
     seeds = len(members(where)) if isinstance(where, Path) else 1
-    policy = load(policy) if isinstance(policy, str | Path) else policy
+    policy = load(policy, trust=trust) if isinstance(policy, str | Path) else policy
     card = policy.card
     if not isinstance(card.get("env", ""), str) or not isinstance(card.get("env_options", {}), dict):
         raise RunError(f"{where}: card.json is damaged: env must be a text, and env_options an object")

@@ -9,6 +9,7 @@ import ast
 import dataclasses
 import functools
 import importlib
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,19 +134,40 @@ def default_config(module: Any, algo: str, env: str, fields: Mapping[str, Any] |
         module: The algorithm.
         algo: What it is called.
         env: Environment.
-        fields: Fields of the Config; a group of fields, such as ``replay``, may be given in part.
+        fields: Fields of the Config. A group of fields, such as ``replay``, may be given in part, and a field of a group by its
+            own name, as on the command line.
 
     Raises:
         ConfigError: If a field does not exist or is refused.
     """
-    from cumulant.run.config import from_dict
+    from cumulant.run.config import from_dict, to_dict
 
     preset = preset_for(algo, env)
-    values = {**(preset.config if preset else {})}
-    for key, value in {**(fields or {}), "env": env}.items():
-        both_groups = isinstance(value, Mapping) and isinstance(values.get(key), Mapping)
-        values[key] = {**values[key], **value} if both_groups else value
+    group_of = _groups_of_fields(module.Config)
+    values: dict[str, Any] = {}
+    for given in (preset.config if preset else {}, fields or {}, {"env": env}):
+        for key, value in given.items():
+            if key in group_of:
+                key, value = group_of[key], {key: value}
+            if isinstance(value, Mapping):
+                before: Any = values.get(key, {})
+                before = to_dict(before) if dataclasses.is_dataclass(before) else before
+                value = {**before, **value} if isinstance(before, Mapping) else value
+            values[key] = value
     return from_dict(module.Config, values, where=algo)
+
+
+def _groups_of_fields(config: Any) -> dict[str, str]:
+    """Return in which group each field is that is in one."""
+    hints = typing.get_type_hints(config)
+    groups = {field.name: hints[field.name] for field in dataclasses.fields(config)}
+    return {
+        inner.name: name
+        for name, hint in groups.items()
+        if dataclasses.is_dataclass(hint)
+        for inner in dataclasses.fields(hint)
+        if inner.name not in groups
+    }
 
 
 def listing() -> dict[str, dict[str, dict[str, str]]]:

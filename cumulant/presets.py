@@ -36,7 +36,7 @@ PRESETS: dict[tuple[str, str], Preset] = {
             "minibatches": 8,
             "learning_rate": 2e-3,
             "entropy_coef": 0.003,
-            "normalize_obs": True,
+            "network": {"normalize_obs": True},
             "normalize_reward": True,
             "eval_episodes": 2000,
         },

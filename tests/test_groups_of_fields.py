@@ -11,7 +11,7 @@ from cumulant.run.config import to_dict
 
 @pytest.fixture
 def preset(monkeypatch):
-    settings = {"gamma": 0.9, "net": {"hidden": [7], "dueling": True}}
+    settings = {"gamma": 0.9, "network": {"hidden": [7], "dueling": True}}
     monkeypatch.setitem(PRESETS, ("dqn", "cartpole"), Preset(settings, "", ""))
 
 
@@ -20,16 +20,25 @@ def config_of(**fields):
 
 
 def test_a_group_is_put_together_field_by_field(preset):
-    config = config_of(net={"dueling": False, "noisy": True}, replay={"n_step": 5})
+    config = config_of(network={"dueling": False, "noisy": True}, replay={"n_step": 5})
     assert config["gamma"] == 0.9
-    assert config["net"] == to_dict(dqn.NetConfig(hidden=(7,), noisy=True))
+    assert config["network"] == to_dict(dqn.NetworkConfig(hidden=(7,), noisy=True))
     assert config["replay"] == to_dict(dqn.ReplayConfig(n_step=5))
     assert config["explore"] == to_dict(dqn.ExploreConfig())
-    assert PRESETS["dqn", "cartpole"].config["net"] == {"hidden": [7], "dueling": True}  # as it was
+    assert PRESETS["dqn", "cartpole"].config["network"] == {"hidden": [7], "dueling": True}  # as it was
 
 
 def test_a_whole_group_replaces_the_preset(preset):
-    assert config_of(net=dqn.NetConfig())["net"] == to_dict(dqn.NetConfig())
+    assert config_of(network=dqn.NetworkConfig())["network"] == to_dict(dqn.NetworkConfig())
+
+
+def test_a_field_of_a_group_may_be_given_by_its_own_name(preset):
+    config = config_of(noisy=True, n_step=5, network={"dueling": False})
+    assert config["network"] == to_dict(dqn.NetworkConfig(hidden=(7,), noisy=True))
+    assert config["replay"]["n_step"] == 5
+    assert config_of(network=dqn.NetworkConfig(noisy=True), dueling=True)["network"] == to_dict(
+        dqn.NetworkConfig(noisy=True, dueling=True)
+    )
 
 
 def test_a_wrong_field_of_a_group_is_named(preset):
@@ -43,7 +52,7 @@ def test_flags_of_groups_win_over_the_preset(preset, cli, workspace):
     )
     assert answer.code == 0, answer.err
     config = api.read_spec(workspace / "runs" / "dqn-cartpole-001")["config"]
-    assert config["net"]["hidden"] == [7]
-    assert config["net"]["dueling"] is False
+    assert config["network"]["hidden"] == [7]
+    assert config["network"]["dueling"] is False
     assert config["replay"]["n_step"] == 2
     assert config["gamma"] == 0.9

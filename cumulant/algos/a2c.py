@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import torch
 import tyro
@@ -29,6 +29,7 @@ from cumulant.maths.schedules import linear
 from cumulant.maths.value import value_loss
 from cumulant.nn.actor_critic import ActorCritic
 from cumulant.nn.flat import Flat
+from cumulant.nn.network import NetworkConfig
 from cumulant.nn.normalisation import RewardScale
 from cumulant.run.config import require
 from cumulant.run.run import Run
@@ -71,14 +72,10 @@ class Config:
     """Gradients are scaled down to this norm."""
     normalize_advantage: bool = False
     """Shift and scale the advantages of each gradient step to mean 0 and variance 1."""
-    normalize_obs: bool = False
-    """Normalise observations by running statistics, saved with the policy."""
     normalize_reward: bool = False
     """Scale rewards by the running spread of the return."""
-    hidden: tuple[int, ...] = (64, 64)
-    """Hidden layers of policy and value network."""
-    activation: Literal["tanh", "relu", "silu"] = "tanh"
-    """Activation after each hidden layer."""
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    """The network."""
     eval_every_steps: int = 0
     """Steps between evaluations that keep the best policy; 0 for twenty in a run."""
     eval_episodes: int = 100
@@ -96,7 +93,6 @@ class Config:
             require(self, name, getattr(self, name) > 0.0, "above 0")
         for name in ("learning_rate_end", "value_coef", "entropy_coef", "eval_every_steps"):
             require(self, name, getattr(self, name) >= 0, "at least 0")
-        require(self, "hidden", all(size >= 1 for size in self.hidden), "sizes of at least 1")
         enough = not self.normalize_advantage or self.num_envs >= 2  # the last part of a horizon may be a single step
         require(self, "num_envs", enough, "at least 2 with normalize_advantage")
 
@@ -112,14 +108,9 @@ def train(config: Config, run: Run) -> Policy:
         The policy with the best periodic evaluation.
     """
     envs = make_vector(config.env, config.num_envs, run.seed_for("envs"), config.env_options)
-    net = ActorCritic(
-        envs.observation_space,
-        envs.action_space,
-        config.hidden,
-        config.activation,
-        config.normalize_obs,
-        run.rng("init"),
-    ).to(config.device)
+    net = ActorCritic(envs.observation_space, envs.action_space, **vars(config.network), generator=run.rng("init")).to(
+        config.device
+    )
     flat = Flat(net)
     optimizer = torch.optim.RMSprop([flat.parameter], lr=config.learning_rate, alpha=config.rms_decay, eps=1e-5)
     reward_scale = RewardScale(config.num_envs, config.gamma).to(config.device)
@@ -136,7 +127,7 @@ def train(config: Config, run: Run) -> Policy:
         optimizer.param_groups[0]["lr"] = linear(config.learning_rate, config.learning_rate_end, fraction)
         entropy_coef = linear(config.entropy_coef, 0.0, fraction)
         if net.norm is not None and iteration == 0:  # even the first policy must not read raw units
-            net.norm.update(collect(envs, net, config.horizon, act_rng).features)
+            net.observe(collect(envs, net, config.horizon, act_rng).flat)
 
         for first in range(0, config.horizon, config.num_steps):
             rollout = collect(envs, net, min(config.num_steps, config.horizon - first), act_rng)  # [T, B]
@@ -149,16 +140,16 @@ def train(config: Config, run: Run) -> Policy:
                 std, mean = torch.std_mean(advantage)
                 advantage = (advantage - mean) / (std + 1e-8)
 
-            logp, entropy = net.logp_entropy(rollout.obs, rollout.action)
+            seen = net.features(rollout.obs)
+            logp, entropy = net.logp_entropy(seen, rollout.action)
             policy_loss = policy_gradient_loss(logp, advantage).mean()
-            critic_loss = value_loss(net.value(rollout.obs), target).mean()
+            critic_loss = value_loss(net.value(seen), target).mean()
             loss = policy_loss + config.value_coef * critic_loss - entropy_coef * entropy.mean()
             flat.zero_grad()
             loss.backward()
             grad_norm = flat.clip_grad_norm(config.max_grad_norm)
             optimizer.step()
-            if net.norm is not None:
-                net.norm.update(rollout.features)
+            net.observe(rollout.flat)
 
         run.log(
             steps=(iteration + 1) * batch_size,

@@ -31,6 +31,7 @@ from cumulant.maths.exploration import boltzmann, epsilon_greedy
 from cumulant.maths.schedules import linear
 from cumulant.maths.value import double_q_target, huber_loss, q_learning_target
 from cumulant.nn.flat import Flat, FlatAdam
+from cumulant.nn.network import check_net
 from cumulant.nn.q_network import QNetwork
 from cumulant.run.config import require
 from cumulant.run.run import Run
@@ -40,9 +41,11 @@ USE = "few discrete actions and steps that are worth remembering: learns from ea
 
 
 @dataclass(frozen=True)
-class NetConfig:
+class NetworkConfig:
     """The network."""
 
+    net: str = "auto"
+    """What reads observations: auto (convolutions for images), mlp, cnn, impala, or path:Class of your own."""
     hidden: tuple[int, ...] = (128, 128)
     """Hidden layers."""
     dueling: bool = False
@@ -57,6 +60,8 @@ class NetConfig:
     """Smallest and largest return that c51 can represent."""
 
     def __post_init__(self) -> None:
+        check_net(self)
+        require(self, "net", self.net != "residual", "another one: residual layers have no noisy form")
         require(self, "hidden", all(size >= 1 for size in self.hidden), "sizes of at least 1")
         require(self, "num_atoms", self.num_atoms >= 2, "at least 2")
         ascending = len(self.value_range) == 2 and self.value_range[0] < self.value_range[1]
@@ -120,7 +125,7 @@ class Config:
     """Let the network choose the next action and its slower self judge it."""
     max_grad_norm: float = 10.0
     """Gradients are scaled down to this norm."""
-    net: NetConfig = field(default_factory=NetConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
     """The network."""
     replay: ReplayConfig = field(default_factory=ReplayConfig)
     """What is remembered and how it is drawn."""
@@ -158,7 +163,7 @@ def train(config: Config, run: Run) -> Policy:
         QNetwork(
             envs.observation_space,
             envs.action_space,
-            **vars(config.net),
+            **vars(config.network),
             epsilon=config.explore.epsilon_end,
             generator=generator,
         ).to(config.device)
@@ -216,7 +221,7 @@ def train(config: Config, run: Run) -> Policy:
                 flat.clip_grad_norm(config.max_grad_norm)
                 optimizer.step()
                 losses.append(loss.detach())
-            values.append(q.mean())
+            values.append(q.amax(-1).mean())
             if drawn.weight is not None:
                 replay.prioritise(drawn.slot, torch.cat(errors).cpu().numpy())
             if first // config.target_every != stop // config.target_every:
@@ -239,7 +244,7 @@ def exploration_level(config: Config, fraction: float) -> float:
     explore, passed = config.explore, min(1.0, fraction / config.explore.exploration)
     if explore.strategy == "boltzmann":
         return linear(explore.temperature, explore.temperature_end, passed)
-    return 0.0 if config.net.noisy else linear(explore.epsilon, explore.epsilon_end, passed)
+    return 0.0 if config.network.noisy else linear(explore.epsilon, explore.epsilon_end, passed)
 
 
 @torch.no_grad()
@@ -249,24 +254,25 @@ def targets(
     """Return what the outputs for the actions taken should be: ``[M]``, or ``[M, K]`` for a distribution."""
     next_obs = net.encode(drawn.next_obs)
     next_out = slow_net(next_obs, slow_net.noise(noise_rng))
+    next_q = slow_net.q_of(next_out, next_obs)
     next_online = net.q(next_obs, net.noise(noise_rng)) if config.double else None
     reward, terminated, discount = drawn.reward, drawn.terminated, drawn.discount
-    if config.net.head == "scalar":
+    if config.network.head == "scalar":
         if next_online is None:
-            return q_learning_target(reward, next_out, terminated, discount)
-        return double_q_target(reward, next_online, next_out, terminated, discount)
-    chosen = (slow_net.q_of(next_out) if next_online is None else next_online).argmax(-1)
+            return q_learning_target(reward, next_q, terminated, discount)
+        return double_q_target(reward, next_online, next_q, terminated, discount)
+    chosen = (next_q if next_online is None else next_online).argmax(-1)
     following = of_action(next_out, chosen)
-    if config.net.head == "c51":
+    if config.network.head == "c51":
         return categorical_target(reward, following.softmax(-1), terminated, discount, slow_net.support)
     return quantile_target(reward, following, terminated, discount)
 
 
 def fit(config: Config, out: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the loss of every transition and how wrong it was, for its priority, ``[M]`` each."""
-    if config.net.head == "scalar":
+    if config.network.head == "scalar":
         return huber_loss(out, target), (out.detach() - target).abs()
-    loss = categorical_loss(out, target) if config.net.head == "c51" else quantile_huber_loss(out, target)
+    loss = categorical_loss(out, target) if config.network.head == "c51" else quantile_huber_loss(out, target)
     return loss, loss.detach()
 
 

@@ -30,6 +30,8 @@ from cumulant.maths.schedules import linear
 from cumulant.maths.value import clipped_value_loss, value_loss
 from cumulant.nn.actor_critic import ActorCritic
 from cumulant.nn.flat import Flat, FlatAdam
+from cumulant.nn.memory import Remembered
+from cumulant.nn.network import NetworkConfig
 from cumulant.nn.normalisation import RewardScale
 from cumulant.run.config import require
 from cumulant.run.run import Run
@@ -72,16 +74,18 @@ class Config:
     """Weight of the value loss."""
     entropy_coef: float = 0.0
     """Weight of the entropy bonus at the start; falls linearly to nothing."""
+    target_kl: float | None = None
+    """Stop the epochs of a rollout once the policy has moved so far (KL in nats); none for never."""
     max_grad_norm: float = 0.5
     """Gradients are scaled down to this norm."""
-    normalize_obs: bool = False
-    """Normalise observations by running statistics, saved with the policy."""
     normalize_reward: bool = False
     """Scale rewards by the running spread of the return."""
-    hidden: tuple[int, ...] = (64, 64)
-    """Hidden layers of policy and value network."""
-    activation: Literal["tanh", "relu", "silu"] = "tanh"
-    """Activation after each hidden layer."""
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    """The network."""
+    memory: Literal["none", "gru", "lstm"] = "none"
+    """Remember the episode so far, for when an observation does not tell all."""
+    memory_size: int = 64
+    """Length of what is remembered."""
     eval_every_steps: int = 0
     """Steps between evaluations that keep the best policy; 0 for twenty in a run."""
     eval_episodes: int = 100
@@ -90,7 +94,7 @@ class Config:
     """Where the networks live: cpu, cuda or mps."""
 
     def __post_init__(self) -> None:
-        for name in ("total_steps", "num_envs", "horizon", "epochs", "minibatches", "eval_episodes"):
+        for name in ("total_steps", "num_envs", "horizon", "epochs", "minibatches", "memory_size", "eval_episodes"):
             require(self, name, getattr(self, name) >= 1, "at least 1")
         for name in ("gamma", "lam"):
             require(self, name, 0.0 <= getattr(self, name) <= 1.0, "in [0, 1]")
@@ -99,9 +103,11 @@ class Config:
         for name in ("learning_rate_end", "value_coef", "entropy_coef", "eval_every_steps"):
             require(self, name, getattr(self, name) >= 0, "at least 0")
         require(self, "value_clip", self.value_clip is None or self.value_clip > 0.0, "above 0, or none")
-        require(self, "hidden", all(size >= 1 for size in self.hidden), "sizes of at least 1")
+        require(self, "target_kl", self.target_kl is None or self.target_kl > 0.0, "above 0, or none")
         samples = self.num_envs * self.horizon // 2  # whitening needs two in each part
         require(self, "minibatches", self.minibatches <= samples, "at most half of num_envs * horizon")
+        if self.memory != "none":  # a part is whole sequences
+            require(self, "minibatches", self.minibatches <= self.num_envs, "at most num_envs with a memory")
 
 
 def train(config: Config, run: Run) -> Policy:
@@ -118,45 +124,49 @@ def train(config: Config, run: Run) -> Policy:
     net = ActorCritic(
         envs.observation_space,
         envs.action_space,
-        config.hidden,
-        config.activation,
-        config.normalize_obs,
-        run.rng("init"),
+        **vars(config.network),
+        memory=config.memory,
+        memory_size=config.memory_size,
+        generator=run.rng("init"),
     ).to(config.device)
     flat = Flat(net)
     optimizer = FlatAdam(flat, config.learning_rate, eps=1e-5)
     reward_scale = RewardScale(config.num_envs, config.gamma).to(config.device)
-    policy = Policy(net)
-    keeper = Keeper(policy, run, config.env, config.env_options, config.eval_episodes)
-    run.track(net=net, optimizer=optimizer, reward_scale=reward_scale, envs=envs, keeper=keeper)
+    remembered = Remembered(net.memory, config.num_envs)
+    keeper = Keeper(Policy(net), run, config.env, config.env_options, config.eval_episodes)
+    run.track(net=net, optimizer=optimizer, reward_scale=reward_scale, remembered=remembered, envs=envs, keeper=keeper)
     act_rng, shuffle_rng = run.rng("act"), run.rng("shuffle")
 
     batch_size = config.num_envs * config.horizon
     total = -(-config.total_steps // batch_size)  # rounded up
     eval_every = max(1, config.eval_every_steps // batch_size if config.eval_every_steps else total // 20)
 
-    warm_up = batch_size if config.normalize_obs else 0  # steps that only feed the statistics
+    warm_up = 0 if net.norm is None else batch_size  # steps that only feed the statistics
     for iteration in run.iterations(total):
         fraction = iteration / total
         optimizer.learning_rate = linear(config.learning_rate, config.learning_rate_end, fraction)
         entropy_coef = linear(config.entropy_coef, 0.0, fraction)
         if net.norm is not None and iteration == 0:  # the warm-up: even the first policy must not read raw units
-            net.norm.update(collect(envs, net, config.horizon, act_rng).features)
+            net.observe(collect(envs, net, config.horizon, act_rng, remembered).flat)
 
-        rollout = collect(envs, net, config.horizon, act_rng)  # [T, B]
+        rollout = collect(envs, net, config.horizon, act_rng, remembered)  # [T, B]
         reward = reward_scale(rollout.reward, rollout.ended) if config.normalize_reward else rollout.reward
         advantage = gae(
             reward, rollout.value, rollout.next_value, rollout.terminated, rollout.ended, config.gamma, config.lam
         )
         target = advantage + rollout.value
         samples = [rollout.obs, rollout.action, rollout.logp, rollout.value, advantage, target]
-        samples = [x.flatten(0, 1) for x in samples]
+        if rollout.state is None:
+            samples = [x.flatten(0, 1) for x in samples]  # [T * B]
+        else:  # sequences stay whole: [B, T]
+            samples = [*(x.transpose(0, 1) for x in (*samples, rollout.ended)), rollout.state]
 
         for _ in range(config.epochs):
             for minibatch in minibatches(samples, config.minibatches, shuffle_rng):
-                obs, action, logp_old, value_old, advantage, target = minibatch
-                logp, entropy = net.logp_entropy(obs, action)
-                value = net.value(obs)
+                obs, action, logp_old, value_old, advantage, target, *ended_state = minibatch
+                seen = net.features(obs, *ended_state)
+                logp, entropy = net.logp_entropy(seen, action)
+                value = net.value(seen)
                 std, mean = torch.std_mean(advantage)
                 whitened = (advantage - mean) / (std + 1e-8)
                 policy_loss = clipped_policy_loss(logp, logp_old, whitened, config.clip).mean()
@@ -171,9 +181,11 @@ def train(config: Config, run: Run) -> Policy:
                 loss.backward()
                 grad_norm = flat.clip_grad_norm(config.max_grad_norm)
                 optimizer.step()
+            kl = kl_estimate(logp_old, logp, "k3").mean()
+            if config.target_kl is not None and kl > config.target_kl:
+                break
 
-        if net.norm is not None:
-            net.norm.update(rollout.features)
+        net.observe(rollout.flat)
         run.log(
             steps=warm_up + (iteration + 1) * batch_size,
             **episode_metrics(envs),
@@ -182,7 +194,7 @@ def train(config: Config, run: Run) -> Policy:
                 "loss/value": critic_loss.item(),
                 "loss/grad_norm": grad_norm.item(),
                 "policy/entropy": entropy.mean().item(),
-                "policy/kl": kl_estimate(logp_old, logp, "k3").mean().item(),
+                "policy/kl": kl.item(),
                 "policy/clip_fraction": clip_fraction(logp, logp_old, config.clip).mean().item(),
             },
         )

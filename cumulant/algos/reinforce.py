@@ -37,6 +37,7 @@ from cumulant.maths.schedules import linear
 from cumulant.maths.value import value_loss
 from cumulant.nn.actor_critic import ActorCritic
 from cumulant.nn.flat import Flat
+from cumulant.nn.network import NetworkConfig
 from cumulant.run.config import require
 from cumulant.run.run import Run
 
@@ -78,12 +79,8 @@ class Config:
     """Gradients are scaled down to this norm."""
     normalize_advantage: bool = False
     """Divide what remains of the returns by its root mean square, so that settings fit all units of reward (a small bias)."""
-    normalize_obs: bool = False
-    """Normalise observations by running statistics, saved with the policy."""
-    hidden: tuple[int, ...] = (64, 64)
-    """Hidden layers of policy and value network."""
-    activation: Literal["tanh", "relu", "silu"] = "tanh"
-    """Activation after each hidden layer."""
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    """The network."""
     eval_every_steps: int = 0
     """Steps between evaluations that keep the best policy; 0 for twenty in a run."""
     eval_episodes: int = 100
@@ -100,7 +97,6 @@ class Config:
             require(self, name, getattr(self, name) > 0.0, "above 0")
         for name in ("learning_rate_end", "value_coef", "entropy_coef", "eval_every_steps"):
             require(self, name, getattr(self, name) >= 0, "at least 0")
-        require(self, "hidden", all(size >= 1 for size in self.hidden), "sizes of at least 1")
 
 
 class Episodes:
@@ -122,7 +118,8 @@ class Episodes:
         if len(stops) < self.cut_after and not stops.any(0).all():
             return None
         counts = stops.int().cumsum(0) - stops.int() == 0  # it had not stopped before
-        return Rollout(*(torch.cat([getattr(part, f.name) for part in self.parts]) for f in fields(Rollout))), counts
+        columns = [f.name for f in fields(Rollout) if f.name != "state"]  # there is no memory here
+        return Rollout(*(torch.cat([getattr(part, name) for part in self.parts]) for name in columns)), counts
 
     def state_dict(self) -> dict[str, Any]:
         """The rollouts."""
@@ -166,14 +163,9 @@ def train(config: Config, run: Run) -> Policy:
         The policy with the best periodic evaluation.
     """
     envs = make_vector(config.env, config.num_envs, run.seed_for("envs"), config.env_options)
-    net = ActorCritic(
-        envs.observation_space,
-        envs.action_space,
-        config.hidden,
-        config.activation,
-        config.normalize_obs,
-        run.rng("init"),
-    ).to(config.device)
+    net = ActorCritic(envs.observation_space, envs.action_space, **vars(config.network), generator=run.rng("init")).to(
+        config.device
+    )
     flat = Flat(net)
     optimizer = torch.optim.Adam([flat.parameter], lr=config.learning_rate, eps=1e-5, fused=True)
     episodes, average = Episodes(config.horizon, config.cut_after), Average(config.average_decay).to(config.device)
@@ -192,7 +184,7 @@ def train(config: Config, run: Run) -> Policy:
         entropy_coef = linear(config.entropy_coef, 0.0, fraction)
         if net.norm is not None and iteration == 0:  # even the first policy must not read raw units
             first = collect(envs, net, config.horizon, act_rng)
-            net.norm.update(first.features)
+            net.observe(first.flat)
             envs.restart(~first.ended[-1].cpu().numpy())
 
         episodes.parts.append(collect(envs, net, config.horizon, act_rng))
@@ -209,20 +201,20 @@ def train(config: Config, run: Run) -> Policy:
             if config.normalize_advantage:
                 advantage = advantage / (advantage.square().mean().sqrt() + 1e-8)
 
-            logp, entropy = net.logp_entropy(obs, action)
+            seen = net.features(obs)
+            logp, entropy = net.logp_entropy(seen, action)
             # Divided by a constant: dividing by the random number of steps would count the steps of long batches less.
             policy_loss = policy_gradient_loss(logp, advantage).sum() / batch_size
             loss = policy_loss - entropy_coef * entropy.sum() / batch_size
             if learned:
-                critic_loss = value_loss(net.value(obs), returns).sum() / batch_size
+                critic_loss = value_loss(net.value(seen), returns).sum() / batch_size
                 loss = loss + config.value_coef * critic_loss
                 run.log(**{"loss/value": critic_loss.item()})
             flat.zero_grad()
             loss.backward()
             grad_norm = flat.clip_grad_norm(config.max_grad_norm)
             optimizer.step()
-            if net.norm is not None:
-                net.norm.update(rollout.features[counts])
+            net.observe(rollout.flat[counts])
             episodes.parts.clear()
             envs.restart(~rollout.ended[-1].cpu().numpy())
             run.log(

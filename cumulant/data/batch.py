@@ -13,7 +13,7 @@ class Rollout:
     """What happened in B environments over T steps, with the estimates that were true while it happened.
 
     Args:
-        features: Encoded observation before the step, not normalised, ``[T, B, D]``: what running statistics are fed with.
+        flat: Encoded observation before the step, not normalised, ``[T, B, D]``: what running statistics are fed with.
         obs: The same as the networks read it, ``[T, B, D]``.
         action: Action taken, ``[T, B]`` int64 or ``[T, B, A]`` float32.
         logp: Its log-probability under the policy that acted, ``[T, B]``.
@@ -21,19 +21,23 @@ class Rollout:
         next_value: Value of what followed the action, ``[T, B]``: of the final observation where an episode was truncated,
             never of the first one of the next episode.
         reward: Reward of the step, ``[T, B]``.
+        cost: Cost of the step, ``[T, B]``; 0 where the environment has none.
         terminated: Whether the episode reached an end of its own, ``[T, B]`` bool.
         ended: Whether it stopped at all: terminated or truncated, ``[T, B]`` bool.
+        state: What a memory held before the first step, ``[B, S]``; None without one.
     """
 
-    features: torch.Tensor
+    flat: torch.Tensor
     obs: torch.Tensor
     action: torch.Tensor
     logp: torch.Tensor
     value: torch.Tensor
     next_value: torch.Tensor
     reward: torch.Tensor
+    cost: torch.Tensor
     terminated: torch.Tensor
     ended: torch.Tensor
+    state: torch.Tensor | None = None
 
 
 def minibatches(

@@ -1,7 +1,7 @@
 """Collect a rollout: act, step, remember; then estimate everything in one pass.
 
-Only the policy runs while the environments step. Log-probabilities and values are computed once for the whole rollout, by the
-same batched calls that the update uses.
+Only the policy runs while the environments step. Log-probabilities and values are computed once for the whole rollout, from
+what the policy read while it acted.
 """
 
 from __future__ import annotations
@@ -11,10 +11,17 @@ import torch
 from cumulant.data.batch import Rollout
 from cumulant.engine.vector import VectorEnv
 from cumulant.nn.actor_critic import ActorCritic
+from cumulant.nn.memory import Remembered
 
 
 @torch.no_grad()
-def collect(envs: VectorEnv, net: ActorCritic, horizon: int, generator: torch.Generator) -> Rollout:
+def collect(
+    envs: VectorEnv,
+    net: ActorCritic,
+    horizon: int,
+    generator: torch.Generator,
+    remembered: Remembered | None = None,
+) -> Rollout:
     """Run the policy for ``horizon`` steps in every environment.
 
     Args:
@@ -22,6 +29,7 @@ def collect(envs: VectorEnv, net: ActorCritic, horizon: int, generator: torch.Ge
         net: The policy that acts.
         horizon: T.
         generator: Source of the action noise.
+        remembered: What a network with a memory remembers of the open episodes; it is brought up to date.
 
     Returns:
         The rollout, on the device of the network.
@@ -30,30 +38,44 @@ def collect(envs: VectorEnv, net: ActorCritic, horizon: int, generator: torch.Ge
     noise = net.head.noise((horizon, num_envs), generator).to(device)
     raw = torch.empty((horizon + 1, *envs.obs.shape), dtype=torch.from_numpy(envs.obs[:0]).dtype)
     raw_next = torch.empty_like(raw[:-1])
-    reward = torch.empty(horizon, num_envs)
+    reward, cost = torch.empty(horizon, num_envs), torch.zeros(horizon, num_envs)
     terminated = torch.empty(horizon, num_envs, dtype=torch.bool)
     ended = torch.empty(horizon, num_envs, dtype=torch.bool)
     # The same memory as numpy sees it, which is what the environments write to.
-    obs_rows, next_obs_rows, reward_rows, terminated_rows, ended_rows = (
-        x.numpy() for x in (raw, raw_next, reward, terminated, ended)
+    obs_rows, next_obs_rows, reward_rows, cost_rows, terminated_rows, ended_rows = (
+        x.numpy() for x in (raw, raw_next, reward, cost, terminated, ended)
     )
-    actions = []
+    state = None if remembered is None else remembered.state
+    features, actions, states = [], [], []
     for t, noise_now in enumerate(noise):
         obs_rows[t] = envs.obs
-        action = net.sample(net.encode(raw[t].to(device)), noise_now)
+        seen, after = net.step(net.encode(raw[t].to(device)), state)
+        action = net.sample(seen, noise_now)
         actions.append(action)
+        if net.reads:
+            features.append(seen)
         envs.step(net.head.to_env(action.cpu().numpy()))
-        next_obs_rows[t], reward_rows[t] = envs.next_obs, envs.reward
+        next_obs_rows[t], reward_rows[t], cost_rows[t] = envs.next_obs, envs.reward, envs.cost
         terminated_rows[t], ended_rows[t] = envs.terminated, envs.ended
+        if after is not None:
+            states.append(after)
+            state = after * (~ended[t]).unsqueeze(-1).to(device)
     obs_rows[horizon] = envs.obs
-    features = net.features(raw.to(device))
-    obs = features if net.norm is None else net.norm(features)
+    flat = net.flat(raw.to(device))
+    obs = net.normalise(flat)
     action = torch.stack(actions)
-    value = net.value(obs)
-    next_value = value[1:].clone()
-    truncated = ended & ~terminated
+    seen = torch.stack(features) if net.reads else obs[:-1]
+    value = net.value(seen)
+    last, _ = net.step(obs[-1], state)
+    next_value = torch.cat([value[1:], net.value(last).unsqueeze(0)])
+    truncated = (ended & ~terminated).to(device)
     if truncated.any():
-        next_value[truncated.to(device)] = net.value(net.encode(raw_next[truncated].to(device)))
-    logp, _ = net.logp_entropy(obs[:-1], action)
-    on_device = [x.to(device) for x in (reward, terminated, ended)]
-    return Rollout(features[:-1], obs[:-1], action, logp, value[:-1], next_value, *on_device)
+        final = net.encode(raw_next[truncated.cpu()].to(device))
+        before = torch.stack(states)[truncated] if states else None
+        next_value[truncated] = net.value(net.step(final, before)[0])
+    logp, _ = net.logp_entropy(seen, action)
+    start = None if remembered is None else remembered.state
+    if remembered is not None:
+        remembered.state = state
+    on_device = [x.to(device) for x in (reward, cost, terminated, ended)]
+    return Rollout(flat[:-1], obs[:-1], action, logp, value, next_value, *on_device, state=start)

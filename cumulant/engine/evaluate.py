@@ -18,13 +18,14 @@ from cumulant.run.run import Run
 from cumulant.stats import mean_interval
 
 Act = Callable[[np.ndarray], np.ndarray]
+Forget = Callable[[np.ndarray], None]
 
 MAX_NATIVE_ENVS = 5000  # one step of them all fits the cache of a small machine
 MAX_GYM_ENVS = 8
 ENDLESS = 10_000  # steps after which an episode without a time limit is given up: a policy may be stuck for ever
 
 
-def play(act: Act, envs: VectorEnv, episodes: int) -> dict[str, np.ndarray]:
+def play(act: Act, envs: VectorEnv, episodes: int, forget: Forget | None = None) -> dict[str, np.ndarray]:
     """Play a fixed number of whole episodes.
 
     Each environment plays its share, decided beforehand: counting the first episodes that end would favour short ones.
@@ -33,6 +34,7 @@ def play(act: Act, envs: VectorEnv, episodes: int) -> dict[str, np.ndarray]:
         act: Observations ``[B, ...]`` -> actions as ``VectorEnv.step`` takes them.
         envs: Fresh environments, at most ``episodes`` of them.
         episodes: How many episodes.
+        forget: Told where episodes have ended, ``[B]`` bool, for what remembers them.
 
     Returns:
         ``return``, ``length`` and the mean per step of each outcome column, ``[episodes]`` each, ordered by environment.
@@ -62,6 +64,8 @@ def play(act: Act, envs: VectorEnv, episodes: int) -> dict[str, np.ndarray]:
                 rows.append((i, sums[i].copy()))
                 played[i] += 1
             sums[i] = 0.0
+        if forget is not None and over.any():
+            forget(over)
     table = np.stack([row for _, row in sorted(rows, key=lambda pair: pair[0])])
     table[:, 2:] /= table[:, 1:2]
     return {name: table[:, k] for k, name in enumerate(names)}
@@ -95,7 +99,7 @@ def evaluate(
         _check_fit(policy, env, kernel.observation_space, kernel.action_space)
         made = lookup.options_class(env)(**options)
         if hasattr(made, "evaluation"):
-            return made.evaluation(policy.act_batch, episodes, seed, label)
+            return made.evaluation(Greedy(policy), episodes, seed, label)
     played = episodes_of(policy, env, episodes, held_out(seed), options)
     measures = {name: _summary(values) for name, values in played.items()}
     returned = measures.pop("return")
@@ -112,6 +116,23 @@ def evaluate(
     }
 
 
+class Greedy:
+    """A policy's best action, as a function of observations ``[B, ...]``; it begins with nothing remembered.
+
+    Args:
+        policy: The policy.
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.forget = policy.forget
+        policy.forget()
+
+    def __call__(self, obs: np.ndarray) -> np.ndarray:
+        """Return actions as ``VectorEnv.step`` takes them."""
+        return self.policy.act_batch(obs)
+
+
 def default_episodes(env: str) -> int:
     """Return how many episodes a final evaluation takes: 5000 simulated patients, 100 episodes elsewhere."""
     brings_its_own = lookup.find(env) is not None and hasattr(lookup.options_class(env), "evaluation")
@@ -126,7 +147,8 @@ def episodes_of(
     envs = make_vector(env, min(episodes, MAX_NATIVE_ENVS if native else MAX_GYM_ENVS), seed, options)
     try:
         _check_fit(policy, env, envs.observation_space, envs.action_space)
-        return play(policy.act_batch, envs, episodes)
+        greedy = Greedy(policy)
+        return play(greedy, envs, episodes, greedy.forget)
     finally:
         envs.close()
 
@@ -208,7 +230,7 @@ class Keeper:
         """Save the policy as it is now (``policy/last.safetensors``) and return the best one."""
         folder = self.run.directory / "policy"
         self.policy.save(folder, "last")
-        return Policy.load(folder, "best")
+        return Policy.load(folder, "best", trust=True)  # it was trained here
 
     def state_dict(self) -> dict[str, float]:
         """The best score so far."""

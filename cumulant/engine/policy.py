@@ -23,6 +23,7 @@ from safetensors.torch import save as save_tensors
 
 from cumulant.errors import ConfigError, RunError
 from cumulant.nn.build import build
+from cumulant.nn.network import is_own
 from cumulant.run.checkpoint import write_atomic
 from cumulant.run.manifest import host
 
@@ -40,8 +41,10 @@ class Policy:
     """A trained policy.
 
     Args:
-        net: A network with ``encode``, ``mode``, ``sample``, ``head`` and ``spec``.
+        net: A network with ``encode``, ``mode``, ``sample``, ``head`` and ``spec``; with ``step`` where features come between.
         card: What is known about it; ``save`` adds the format, the machine, the spaces and the network.
+
+    A policy with a memory remembers what it was shown: call ``forget`` when an episode starts.
     """
 
     def __init__(self, net: Any, card: Mapping[str, Any] | None = None) -> None:
@@ -49,6 +52,18 @@ class Policy:
         self.card = dict(card or {})
         self.observation_space: gymnasium.Space = net.observation_space
         self.action_space: gymnasium.Space = net.action_space
+        self._remembered: torch.Tensor | None = None
+
+    def forget(self, ended: np.ndarray | None = None) -> None:
+        """Start anew where an episode has ended; without a memory this does nothing.
+
+        Args:
+            ended: Which rows of the batch, ``[B]`` bool; None for all.
+        """
+        if self._remembered is not None and ended is not None:
+            self._remembered[torch.from_numpy(ended).to(self._remembered.device)] = 0.0
+        elif ended is None:
+            self._remembered = None
 
     @torch.no_grad()
     def act(self, obs: Any, deterministic: bool = True, generator: torch.Generator | None = None) -> Any:
@@ -91,6 +106,11 @@ class Policy:
         net = self.net
         device = next(iter(net.state_dict().values())).device
         encoded = net.encode(torch.from_numpy(np.ascontiguousarray(obs)).to(device))
+        if hasattr(net, "step"):
+            memory = net.memory
+            if memory is not None and (self._remembered is None or len(self._remembered) != len(obs)):
+                self._remembered = memory.start(len(obs))
+            encoded, self._remembered = net.step(encoded, self._remembered)
         if deterministic:
             action = net.mode(encoded)
         else:
@@ -120,11 +140,17 @@ class Policy:
         write_atomic(folder / "card.json", (json.dumps(card, indent=1) + "\n").encode())
 
     @classmethod
-    def load(cls, folder: Path | str, name: str = "policy") -> Policy:
+    def load(cls, folder: Path | str, name: str = "policy", trust: bool = False) -> Policy:
         """Read a saved policy.
 
+        Args:
+            folder: Where it is.
+            name: Which one.
+            trust: Whether to import a network of the user's own that the card names.
+
         Raises:
-            RunError: If a file is missing or damaged (message names it), or if it is of another format.
+            RunError: If a file is missing or damaged (message names it), if it is of another format, or if it names code and is
+                not trusted.
         """
         folder = Path(folder)
         weights = folder / f"{name}.safetensors"
@@ -138,7 +164,7 @@ class Policy:
             tensors = load_tensors(weights.read_bytes())
             observation_space, action_space = undescribe(card["observation_space"]), undescribe(card["action_space"])
             _refuse_absurd(card["network"], observation_space, action_space, tensors)
-            net = build(card["network"], observation_space, action_space)
+            net = build(card["network"], observation_space, action_space, trust)
             net.load_state_dict(tensors)
         except FileNotFoundError as problem:
             raise RunError(f"there is no policy in {folder}: {Path(problem.filename).name} is missing") from problem
@@ -148,6 +174,16 @@ class Policy:
         if name != "best":
             card.pop("evaluation", None)  # the card is shared, and the evaluation is the best one's
         return cls(net, card)
+
+
+def code_named_in(folder: Path | str) -> tuple[list[str], Any]:
+    """Return the code that loading a saved policy would import, and which machine wrote it; nothing of a damaged card."""
+    try:
+        card = json.loads((Path(folder) / "card.json").read_text(encoding="utf-8"))
+        net = card["network"].get("net", "")
+        return [net] if is_own(net) else [], card.get("host")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return [], None
 
 
 def _refuse_absurd(

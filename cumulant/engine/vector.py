@@ -31,6 +31,7 @@ class VectorEnv(Protocol):
     obs: np.ndarray
     next_obs: np.ndarray
     reward: np.ndarray
+    cost: np.ndarray
     terminated: np.ndarray
     truncated: np.ndarray
     ended: np.ndarray
@@ -114,6 +115,7 @@ class GymVector:
         self.obs = np.zeros((num_envs, *space.shape), space.dtype)
         self.next_obs = np.zeros_like(self.obs)
         self.reward = np.zeros(num_envs, np.float32)
+        self.cost = np.zeros(num_envs, np.float32)
         self.terminated = np.zeros(num_envs, bool)
         self.truncated = np.zeros(num_envs, bool)
         self.ended = np.zeros(num_envs, bool)

@@ -24,8 +24,10 @@ def epsilon_greedy(q: Tensor, epsilon: float) -> Tensor:
 
         p_a = epsilon / A + (1 - epsilon) * [q_a = max q] / (number of best actions)
 
+    A counts the actions that may be taken: the value -inf marks those that may not.
+
     Args:
-        q: Action values, ``[..., A]``.
+        q: Action values, ``[..., A]``; ``-inf`` for an action that must not be taken.
         epsilon: Probability of exploring, in [0, 1]; 0 is greedy.
 
     Returns:
@@ -42,7 +44,8 @@ def epsilon_greedy(q: Tensor, epsilon: float) -> Tensor:
     """
     check_between("epsilon", epsilon, 0, 1)
     _check_action_axis("q", q)
-    return _share_best(q).mul_(1.0 - epsilon).add_(epsilon / q.shape[-1])
+    allowed = (q > -torch.inf).to(q.dtype)
+    return _share_best(q).mul_(1.0 - epsilon).add_(allowed.mul_(epsilon / allowed.sum(-1, keepdim=True)))
 
 
 @torch.no_grad()

@@ -1,9 +1,12 @@
 """Torch modules. The parameters of a policy live in one flat float32 vector of which the modules are views.
 
 flat.py           one vector for parameters, one for gradients
-mlp.py            multi-layer perceptrons with orthogonal initialisation
-encoder.py        observations of a space -> float tensors
-heads.py          action distributions: categorical, Gaussian
+mlp.py            multi-layer perceptrons with orthogonal initialisation, plain and residual
+conv.py           convolutional networks for images
+memory.py         recurrent cells that forget where an episode ends
+network.py        what reads observations (trunk) and what is on top of it (towers)
+encoder.py        observations of a space -> one vector each
+heads.py          action distributions: categorical, Gaussian, several of them at once
 normalisation.py  running statistics of observations and returns
 actor_critic.py   a policy and a value function
 q_network.py      values of all actions: scalar or distributional, dueling, noisy

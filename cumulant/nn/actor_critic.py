@@ -1,4 +1,4 @@
-"""A policy and a value function as two separate perceptrons over the same observation."""
+"""A policy and a value function over the same observation."""
 
 from __future__ import annotations
 
@@ -8,25 +8,36 @@ import gymnasium
 import torch
 from torch import nn
 
-from cumulant.nn.encoder import encode, encoded_size
+from cumulant.errors import ConfigError
+from cumulant.nn.encoder import encode, encoded_size, is_image, mask_size, parts
 from cumulant.nn.heads import head_for
-from cumulant.nn.mlp import mlp
+from cumulant.nn.memory import Memory
+from cumulant.nn.network import tower, trunk
 from cumulant.nn.normalisation import RunningNorm
 
 
 class ActorCritic(nn.Module):
     """Policy (actor) and value function (critic).
 
-    ``encode`` turns raw observations into what the networks read; every other method takes encoded observations, so that a
-    rollout is encoded once. Axes: B batch, A actions.
+    Three steps lead from observations to outputs, each done once for a whole rollout: ``encode`` makes vectors of raw
+    observations, ``features`` reads them (convolutions, memory; nothing for vectors), and ``sample``, ``mode``, ``value`` and
+    ``logp_entropy`` take features. Actions that the observation forbids get the logit -inf.
+
+    Axes: B batch, T time, A actions, D encoded observation, F features, S state of the memory.
 
     Args:
         observation_space: Of one environment.
         action_space: Of one environment.
-        hidden: Sizes of the hidden layers of both networks.
+        hidden: Sizes of the hidden layers of both towers.
         activation: "tanh", "relu" or "silu".
         normalize_obs: Whether ``encode`` normalises by running statistics.
         generator: Source of the initial weights; None where they are loaded anyway.
+        net: See ``NetworkConfig``.
+        memory: "none", "gru" or "lstm": what is remembered of the episode so far.
+        memory_size: Length of what is remembered.
+
+    Raises:
+        ConfigError: If a space is not supported, or a combination is not (message names it).
     """
 
     def __init__(
@@ -37,6 +48,9 @@ class ActorCritic(nn.Module):
         activation: str = "tanh",
         normalize_obs: bool = False,
         generator: torch.Generator | None = None,
+        net: str = "auto",
+        memory: str = "none",
+        memory_size: int = 64,
     ) -> None:
         super().__init__()
         self.observation_space, self.action_space = observation_space, action_space
@@ -45,34 +59,109 @@ class ActorCritic(nn.Module):
             "hidden": list(hidden),
             "activation": activation,
             "normalize_obs": normalize_obs,
+            "net": net,
+            "memory": memory,
+            "memory_size": memory_size,
         }
-        size = encoded_size(observation_space)
         self.head = head_for(action_space)
-        self.norm = RunningNorm(size) if normalize_obs else None
-        self.actor = mlp(size, hidden, self.head.size, activation, 0.01, generator)
-        self.critic = mlp(size, hidden, 1, activation, 1.0, generator)
+        self.mask_size = mask_size(observation_space)
+        if self.mask_size not in (0, self.head.num_choices):
+            raise ConfigError(
+                f"action_mask has {self.mask_size} entries, and there are {self.head.num_choices} choices in {action_space}"
+            )
+        if normalize_obs and any(is_image(part.space) for part in parts(observation_space)):
+            raise ConfigError("normalize_obs is for vectors; images of bytes are scaled to [0, 1] by themselves")
+        self.norm = RunningNorm(encoded_size(observation_space) - self.mask_size) if normalize_obs else None
+        self.trunk = trunk(observation_space, net, generator)
+        size = self.trunk.size
+        self.memory = None if memory == "none" else Memory(memory, size, memory_size, generator)
+        if self.memory is not None:
+            size = memory_size
+        self.size = size
+        self.reads = self.trunk.shared or self.memory is not None  # otherwise features are the encoded observations
+        self.actor = tower(net, size, hidden, self.head.size, activation, 0.01, generator)
+        self.critic = tower(net, size, hidden, 1, activation, 1.0, generator)
 
-    def features(self, obs: torch.Tensor) -> torch.Tensor:
-        """Return observations as vectors, not yet normalised, ``[..., size]`` float32."""
+    def flat(self, obs: torch.Tensor) -> torch.Tensor:
+        """Return raw observations as vectors, not yet normalised, ``[..., D]``: what running statistics are fed with."""
         return encode(self.observation_space, obs)
 
+    def normalise(self, flat: torch.Tensor) -> torch.Tensor:
+        """Normalise vectors, but for the mask of allowed actions, ``[..., D]``."""
+        if self.norm is None:
+            return flat
+        seen, mask = self._split(flat, flat.shape[-1] - self.mask_size)
+        return self.norm(seen) if mask is None else torch.cat([self.norm(seen), mask], -1)
+
+    def observe(self, flat: torch.Tensor) -> None:
+        """Add vectors of ``flat``, ``[..., D]``, to the running statistics, if there are any."""
+        if self.norm is not None:
+            self.norm.update(self._split(flat, flat.shape[-1] - self.mask_size)[0])
+
     def encode(self, obs: torch.Tensor) -> torch.Tensor:
-        """Return observations as the networks read them, ``[..., size]`` float32."""
-        features = self.features(obs)
-        return features if self.norm is None else self.norm(features)
+        """Return observations as the network reads them, ``[..., D]``; the mask of allowed actions is in the last columns."""
+        return self.normalise(self.flat(obs))
 
-    def sample(self, encoded: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+    def features(
+        self, encoded: torch.Tensor, ended: torch.Tensor | None = None, state: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Read encoded observations.
+
+        Args:
+            encoded: ``[..., D]``; with a memory whole sequences, ``[B, T, D]``.
+            ended: With a memory: whether the episode ended with each step, ``[B, T]`` bool.
+            state: With a memory: what was remembered before the first step, ``[B, S]``.
+
+        Returns:
+            ``[..., F]``, and behind them the mask of allowed actions.
+        """
+        seen, mask = self._split(encoded, encoded.shape[-1] - self.mask_size)
+        out = self.trunk(seen)
+        if self.memory is not None:
+            assert ended is not None
+            assert state is not None
+            out = self.memory(out, state, ended)
+        return out if mask is None else torch.cat([out, mask], -1)
+
+    def step(self, encoded: torch.Tensor, state: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Read one observation of each of B episodes: ``features`` where the memory goes on from step to step.
+
+        Args:
+            encoded: ``[B, D]``.
+            state: What is remembered, ``[B, S]``; None without a memory.
+
+        Returns:
+            Features ``[B, F]``, and what is remembered now.
+        """
+        if self.memory is None:
+            return self.features(encoded), None
+        assert state is not None
+        seen, mask = self._split(encoded, encoded.shape[-1] - self.mask_size)
+        out, state = self.memory.step(self.trunk(seen), state)
+        return (out if mask is None else torch.cat([out, mask], -1)), state
+
+    def logits(self, features: torch.Tensor) -> torch.Tensor:
+        """Return what the head makes a distribution of, ``[..., head.size]``; -inf for choices that are forbidden."""
+        seen, mask = self._split(features, self.size)
+        logits = self.actor(seen)
+        return logits if mask is None else self.head.forbid(logits, mask > 0.5)
+
+    def sample(self, features: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         """Return sampled actions, ``[B]`` or ``[B, A]``; ``noise`` comes from ``head.noise``."""
-        return self.head.sample(self.actor(encoded), noise)
+        return self.head.sample(self.logits(features), noise)
 
-    def mode(self, encoded: torch.Tensor) -> torch.Tensor:
+    def mode(self, features: torch.Tensor) -> torch.Tensor:
         """Return the most probable actions, ``[B]`` or ``[B, A]``."""
-        return self.head.mode(self.actor(encoded))
+        return self.head.mode(self.logits(features))
 
-    def value(self, encoded: torch.Tensor) -> torch.Tensor:
+    def value(self, features: torch.Tensor) -> torch.Tensor:
         """Return the value of each observation, ``[...]``."""
-        return self.critic(encoded).squeeze(-1)
+        return self.critic(self._split(features, self.size)[0]).squeeze(-1)
 
-    def logp_entropy(self, encoded: torch.Tensor, action: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the log-probability of each action and the policy's entropy, ``[B]`` each."""
-        return self.head.logp_entropy(self.actor(encoded), action)
+    def logp_entropy(self, features: torch.Tensor, action: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the log-probability of each action and the policy's entropy, ``[...]`` each."""
+        return self.head.logp_entropy(self.logits(features), action)
+
+    def _split(self, x: torch.Tensor, size: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return the first ``size`` columns, and the mask behind them if there is one."""
+        return (x[..., :size], x[..., size:]) if self.mask_size else (x, None)

@@ -10,24 +10,35 @@ from torch import nn
 
 from cumulant.errors import RunError, did_you_mean
 from cumulant.nn.actor_critic import ActorCritic
+from cumulant.nn.network import is_own
 from cumulant.nn.q_network import QNetwork
 from cumulant.nn.table import QTable
 
 KINDS: dict[str, type[nn.Module]] = {"actor_critic": ActorCritic, "q_network": QNetwork, "q_table": QTable}
 
+_WITH_NET = ("actor_critic", "q_network")  # older cards do not name it
 
-def build(spec: Mapping[str, Any], observation_space: gymnasium.Space, action_space: gymnasium.Space) -> nn.Module:
+
+def build(
+    spec: Mapping[str, Any], observation_space: gymnasium.Space, action_space: gymnasium.Space, trust: bool = False
+) -> nn.Module:
     """Make the network that a ``spec`` attribute describes, with untrained weights.
 
     Args:
         spec: ``{"kind": ..., **arguments}``.
         observation_space: Of one environment.
         action_space: Of one environment.
+        trust: Whether to import a network of the user's own that the description names.
 
     Raises:
-        RunError: If the description names a network that this version does not have, or arguments it does not take.
+        RunError: If the description names a network that this version does not have, or arguments it does not take, or code
+            that would be imported without trust.
     """
-    arguments = dict(spec)
+    arguments = {"net": "mlp", **spec} if spec.get("kind") in _WITH_NET else dict(spec)
+    if is_own(str(arguments.get("net", ""))) and not trust:
+        raise RunError(
+            f"the policy's network is {arguments['net']}, code that loading would run: read it, then trust it"
+        )
     kind = arguments.pop("kind", None)
     if kind not in KINDS:
         raise RunError(f"the policy card names a network '{kind}': {did_you_mean(str(kind), KINDS)}")

@@ -1,4 +1,4 @@
-"""Multi-layer perceptrons."""
+"""Multi-layer perceptrons: plain, and residual with layer normalisation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,20 @@ from itertools import pairwise
 import torch
 from torch import nn
 
+from cumulant.errors import ConfigError
+
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "silu": nn.SiLU}
+_EXPANSION = 4  # of the layer inside a residual block
+
+
+def linear(inputs: int, outputs: int, gain: float, generator: torch.Generator | None) -> nn.Linear:
+    """Make a linear layer with orthogonal weights and zero biases; without a generator all is zero, to be loaded."""
+    layer = nn.utils.skip_init(nn.Linear, inputs, outputs)  # its own would draw from the global generator
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    if generator is not None:
+        nn.init.orthogonal_(layer.weight, gain, generator=generator)
+    return layer
 
 
 def mlp(
@@ -34,13 +47,44 @@ def mlp(
         Saxe et al. 2014 (orthogonal initialisation); the gains are those of Andrychowicz et al. 2021.
     """
     layers: list[nn.Module] = []
-    sizes = [inputs, *hidden, outputs]
-    for i, (fan_in, fan_out) in enumerate(pairwise(sizes)):
-        last = i == len(sizes) - 2
-        linear = nn.utils.skip_init(nn.Linear, fan_in, fan_out)  # its own would draw from the global generator
-        nn.init.zeros_(linear.weight)
-        nn.init.zeros_(linear.bias)
-        if generator is not None:
-            nn.init.orthogonal_(linear.weight, last_gain if last else math.sqrt(2.0), generator=generator)
-        layers += [linear] if last else [linear, ACTIVATIONS[activation]()]
-    return nn.Sequential(*layers)
+    for fan_in, fan_out in pairwise([inputs, *hidden]):
+        layers += [linear(fan_in, fan_out, math.sqrt(2.0), generator), ACTIVATIONS[activation]()]
+    return nn.Sequential(*layers, linear([inputs, *hidden][-1], outputs, last_gain, generator))
+
+
+class _Block(nn.Module):
+    """``x + expand(activate(contract(normalise(x))))``."""
+
+    def __init__(self, width: int, activation: str, generator: torch.Generator | None) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.layers = mlp(width, [width * _EXPANSION], width, activation, math.sqrt(2.0), generator)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.layers(self.norm(x))
+
+
+def residual_mlp(
+    inputs: int,
+    hidden: Sequence[int],
+    outputs: int,
+    activation: str,
+    last_gain: float,
+    generator: torch.Generator | None,
+) -> nn.Sequential:
+    """Make a residual perceptron: a linear layer, a block for each hidden size, layer normalisation, a linear layer.
+
+    It stays trainable when it is wide and updated often, with normalised observations; arguments as of ``mlp``.
+
+    Raises:
+        ConfigError: If ``hidden`` is empty or its sizes differ: all blocks have one width.
+
+    Source:
+        Lee et al. 2024, "SimBa: Simplicity Bias for Scaling Up Parameters in Deep Reinforcement Learning", section 4.
+    """
+    if len(set(hidden)) != 1:
+        raise ConfigError(f"hidden = {tuple(hidden)}: blocks of a residual network have one width, such as (256, 256)")
+    width = hidden[0]
+    blocks = [_Block(width, activation, generator) for _ in hidden]
+    first, last = linear(inputs, width, 1.0, generator), linear(width, outputs, last_gain, generator)
+    return nn.Sequential(first, *blocks, nn.LayerNorm(width), last)

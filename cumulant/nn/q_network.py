@@ -13,9 +13,10 @@ from torch.nn import functional
 
 from cumulant.errors import ConfigError
 from cumulant.maths.exploration import epsilon_greedy
-from cumulant.nn.encoder import encode, encoded_size
+from cumulant.nn.encoder import encode, mask_size
 from cumulant.nn.heads import Categorical
 from cumulant.nn.mlp import mlp
+from cumulant.nn.network import trunk
 
 NOISE_SCALE = 0.5  # initial deviation of a noisy weight, times 1 / sqrt(inputs)
 
@@ -36,6 +37,7 @@ class QNetwork(nn.Module):
         value_range: Smallest and largest return of "c51".
         epsilon: Share of random actions when acting stochastically.
         generator: Source of the initial weights; None where they are loaded anyway.
+        net: See ``NetworkConfig``.
 
     Attributes:
         support: The K returns of a "c51" head.
@@ -63,6 +65,7 @@ class QNetwork(nn.Module):
         value_range: Sequence[float] = (0.0, 100.0),
         epsilon: float = 0.05,
         generator: torch.Generator | None = None,
+        net: str = "auto",
     ) -> None:
         super().__init__()
         if not isinstance(action_space, spaces.Discrete):
@@ -70,6 +73,7 @@ class QNetwork(nn.Module):
         self.observation_space, self.action_space = observation_space, action_space
         self.spec = {
             "kind": "q_network",
+            "net": net,
             "hidden": list(hidden),
             "dueling": dueling,
             "noisy": noisy,
@@ -83,8 +87,12 @@ class QNetwork(nn.Module):
         self.num_atoms = 1 if head == "scalar" else num_atoms
         self.register_buffer("support", torch.linspace(value_range[0], value_range[1], num_atoms), persistent=False)
         outputs = (self.head.size + dueling) * self.num_atoms
-        size = encoded_size(observation_space)
-        self.layers = mlp(size, hidden, outputs, "relu", 0.01, generator or torch.Generator())
+        self.mask_size = mask_size(observation_space)
+        if self.mask_size not in (0, self.head.size):
+            raise ConfigError(f"action_mask has {self.mask_size} entries, and there are {self.head.size} actions")
+        generator = generator or torch.Generator()
+        self.trunk = trunk(observation_space, net, generator)
+        self.layers = mlp(self.trunk.size, hidden, outputs, "relu", 0.01, generator)
         linear = [layer for layer in self.layers if isinstance(layer, nn.Linear)] if noisy else []
         deviations = [NOISE_SCALE / math.sqrt(layer.in_features) for layer in linear]
         self.sigma_weight = nn.ParameterList(torch.full_like(x.weight, s) for x, s in zip(linear, deviations))
@@ -109,7 +117,8 @@ class QNetwork(nn.Module):
             encoded: Encoded observations, ``[B, size]``.
             noise: Of ``noise``; None for the mean weights.
         """
-        out = self.layers(encoded) if noise is None else self._noisy(encoded, noise)
+        seen = self.trunk(encoded[..., : encoded.shape[-1] - self.mask_size] if self.mask_size else encoded)
+        out = self.layers(seen) if noise is None else self._noisy(seen, noise)
         if self.dueling:
             out = out.unflatten(-1, (-1, self.num_atoms))
             value, advantage = out[..., :1, :], out[..., 1:, :]
@@ -130,15 +139,17 @@ class QNetwork(nn.Module):
                 x = layer(x)
         return x
 
-    def q_of(self, out: torch.Tensor) -> torch.Tensor:
-        """Return the values, ``[B, A]``, that outputs of ``forward`` stand for."""
-        if self.kind == "scalar":
+    def q_of(self, out: torch.Tensor, encoded: torch.Tensor) -> torch.Tensor:
+        """Return the values, ``[B, A]``, that outputs of ``forward`` stand for; -inf for actions that are forbidden."""
+        if self.kind != "scalar":
+            out = out.softmax(-1) @ self.support if self.kind == "c51" else out.mean(-1)
+        if not self.mask_size:
             return out
-        return out.softmax(-1) @ self.support if self.kind == "c51" else out.mean(-1)
+        return out.masked_fill(encoded[..., -self.mask_size :] < 0.5, -torch.inf)
 
     def q(self, encoded: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
         """Return the value of each action, ``[B, A]``."""
-        return self.q_of(self(encoded, noise))
+        return self.q_of(self(encoded, noise), encoded)
 
     def value(self, encoded: torch.Tensor) -> torch.Tensor:
         """Return the value of the best action, ``[B]``."""

@@ -26,17 +26,17 @@ SETTING = {
 WIDE = {"num_atoms": 41, "value_range": (-2.0, 12.0)}
 MODES = {
     "plain": {},
-    "double, dueling": {"double": True, "net": {"dueling": True}},
+    "double, dueling": {"double": True, "network": {"dueling": True}},
     "3 steps": {"replay": {"n_step": 3}},
     "prioritised": {"replay": {"prioritised": True}},
     "boltzmann": {"explore": {"strategy": "boltzmann"}},
     # without double the best of noisy values is too large; the noise takes its time to fade
-    "noisy": {"double": True, "net": {"noisy": True}, "replay": {"n_step": 3}, "updates_per_step": 1.5},
-    "c51": {"net": {"head": "c51", **WIDE}},
-    "quantile": {"net": {"head": "quantile", "num_atoms": 11}},
+    "noisy": {"double": True, "network": {"noisy": True}, "replay": {"n_step": 3}, "updates_per_step": 1.5},
+    "c51": {"network": {"head": "c51", **WIDE}},
+    "quantile": {"network": {"head": "quantile", "num_atoms": 11}},
     "rainbow": {
         "double": True,
-        "net": {"dueling": True, "noisy": True, "head": "c51", **WIDE},
+        "network": {"dueling": True, "noisy": True, "head": "c51", **WIDE},
         "replay": {"prioritised": True, "n_step": 3},
     },
 }
@@ -48,7 +48,7 @@ DECIDES = ("probe-action", "probe-both")  # elsewhere every action is as good
 def learn(train_one, name, seed, mode, **options):
     """Train on a probe; return its options, the observations that occur, and the policy."""
     fields = {**SETTING, **MODES[mode]}
-    fields["net"] = {"hidden": (32,), **fields.get("net", {})}
+    fields["network"] = {"hidden": (32,), **fields.get("network", {})}
     run = train_one("dqn", name, seed, env_options=options, **fields)
     policy = Policy.load(run / "policy", "last")
     obs = np.array([0, 1]) if options.get("tabular") else np.array([[-1.0], [1.0]], np.float32)
@@ -103,7 +103,7 @@ class CutBeforeThePrize(gymnasium.Env):
 @pytest.mark.parametrize("mode", ["plain", "3 steps", "rainbow"])
 def test_truncations_bootstrap_from_the_final_observation(train_one, mode):
     fields = {**SETTING, **MODES[mode]}
-    fields["net"] = {"hidden": (32,), **fields.get("net", {})}
+    fields["network"] = {"hidden": (32,), **fields.get("network", {})}
     run = train_one("dqn", f"{__file__}:CutBeforeThePrize", **fields)
     learned = values(Policy.load(run / "policy", "last"), np.array([[-1.0], [1.0]], np.float32)).max(axis=1)
     np.testing.assert_allclose(learned, [9.0, 10.0], atol=0.1)

@@ -97,7 +97,7 @@ def rollout(ended):
     """A rollout of which only the ends matter."""
     ended = torch.tensor(np.asarray(ended), dtype=torch.bool)
     zero = torch.zeros(ended.shape)
-    return Rollout(zero, zero, zero, zero, zero, zero, zero, ended, ended)
+    return Rollout(*(zero,) * 8, ended, ended)
 
 
 def test_every_environment_finishes_the_episode_that_it_is_in():
@@ -169,7 +169,7 @@ def test_what_counts_are_whole_episodes_under_one_policy(train_one, monkeypatch,
     assert len(seen) > 10
     assert not all(counts.all() for _, counts in seen)
     for steps, counts in seen:
-        assert (steps.features[0].abs() <= 0.05).all()  # CartPole starts there and leaves it
+        assert (steps.flat[0].abs() <= 0.05).all()  # CartPole starts there and leaves it
         last = counts.sum(0) - 1
         assert steps.ended[last, torch.arange(3)].all()
         assert (last >= 7).all()

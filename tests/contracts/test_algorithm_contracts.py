@@ -104,7 +104,7 @@ def other_value(hint, value):
     if isinstance(value, tuple):  # one more for a list of any length
         return (*value, 7) if len(value) != 2 or isinstance(value[0], int) else (value[0] - 1.0, value[1] + 1.0)
     if isinstance(value, str):
-        return f"{value}-other"
+        return "mlp" if value == "auto" else f"{value}-other"
     return {"slip": 0.25, "names": ["a", None]}
 
 
@@ -165,7 +165,7 @@ def nonsense_is_refused(cls, build):
         if dataclasses.is_dataclass(hint):
             nonsense_is_refused(hint, lambda fields, name=name: build({name: fields}))
             continue
-        wrong = {int: [-1, 0.5, "x", True], float: [-1.0, math.nan, "x", True]}.get(hint)
+        wrong = {int: [-1, 0.5, "x", True], float: [-1.0, math.nan, "x", True], str: ["nonsense", 1]}.get(hint)
         if typing.get_origin(hint) is tuple:
             wrong = [[-1], [0], ["x"], 3]
         elif typing.get_origin(hint) is typing.Literal:

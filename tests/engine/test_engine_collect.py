@@ -26,7 +26,7 @@ def test_estimates_are_those_of_the_network_and_the_environment():
     # replay the same actions in a fresh batch: the rollout is what happened
     again = make_vector("CartPole-v1", 3, 0)
     for t in range(64):
-        np.testing.assert_array_equal(rollout.features[t].numpy(), again.obs)
+        np.testing.assert_array_equal(rollout.flat[t].numpy(), again.obs)
         again.step(rollout.action[t].numpy())
         np.testing.assert_array_equal(rollout.terminated[t].numpy(), again.terminated)
 
@@ -70,7 +70,8 @@ def test_continuous_actions_are_clipped_for_the_environment_only():
         num_envs, outcome_names, term_names = 2, (), ()
         observation_space, action_space = spaces.Box(-1, 1, (1,), np.float32), spaces.Box(-0.1, 0.1, (1,), np.float32)
         obs = next_obs = np.zeros((2, 1), np.float32)
-        reward, terminated, truncated, ended = np.zeros(2, np.float32), *(np.zeros(2, bool) for _ in range(3))
+        reward, cost = np.zeros(2, np.float32), np.zeros(2, np.float32)
+        terminated = truncated = ended = np.zeros(2, bool)
         taken: list = []  # noqa: RUF012
 
         def step(self, action):

@@ -112,8 +112,8 @@ def test_observations_become_vectors(space, obs, expected):
 def test_spaces_that_do_not_fit_are_named():
     with pytest.raises(ConfigError, match="observations of Text"):
         ActorCritic(spaces.Text(3), spaces.Discrete(2))
-    with pytest.raises(ConfigError, match="actions of MultiBinary"):
-        ActorCritic(spaces.Discrete(3), spaces.MultiBinary(2))
+    with pytest.raises(ConfigError, match="actions of Text"):
+        ActorCritic(spaces.Discrete(3), spaces.Text(2))
 
 
 def test_the_first_policy_is_nearly_uniform():

@@ -87,6 +87,8 @@ def policy_map(act: Callable[[np.ndarray], np.ndarray], options: Warfarin) -> di
     obs[:, 11], obs[:, 12], obs[:, 13] = day, 67.0, 90.0
     if options.observe == "genotype":
         obs[:, 14:17] = 0.0, 0.0, 1.0
+    if hasattr(act, "forget"):
+        act.forget()
     action = np.asarray(act(obs)).reshape(len(obs), -1)[:, 0]
     if options.actions == "dose":  # what it would do to the dose, if it is more than a quarter of a milligram
         change = np.clip(action, 0.0, DOSE_MAX) - obs[:, 8]

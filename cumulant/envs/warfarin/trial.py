@@ -119,6 +119,8 @@ def play_agent(act: Act, options: Warfarin, episodes: int, seed: int) -> Course:
     """
     batch = held_out(options, episodes, seed)
     recorder = _Recorder(batch)
+    if hasattr(act, "forget"):  # these patients are new to it
+        act.forget()
     for _ in range(options.days):
         action = np.asarray(act(batch.obs))
         recorder.step(action.reshape(episodes, -1)[:, 0] if options.actions == "step" else action.reshape(episodes, 1))

@@ -1,0 +1,105 @@
+"""Convolutional networks: images to vectors. Axes: N images, C channels."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from gymnasium import spaces
+from torch import nn
+
+from cumulant.errors import ConfigError
+from cumulant.nn.mlp import linear
+
+_NATURE_SMALLEST = 36  # pixels; below, its three convolutions leave nothing
+
+
+class Pixels(nn.Module):
+    """Flat images as ``[N, C, height, width]`` floats; bytes are scaled to [0, 1].
+
+    Channels are the smaller of the first and the last axis. Images with channels last are not copied: the result is a view
+    whose memory is in the order that convolutions are fastest with.
+    """
+
+    def __init__(self, space: spaces.Box) -> None:
+        super().__init__()
+        self.shape = tuple(space.shape)
+        self.last = self.shape[2] <= self.shape[0]
+        self.channels = self.shape[2] if self.last else self.shape[0]
+        self.height, self.width = self.shape[:2] if self.last else self.shape[1:]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return ``[N, D]`` as ``[N, C, height, width]`` float32."""
+        bytes_ = x.dtype == torch.uint8
+        x = x.float().reshape(-1, *self.shape)
+        x = x.permute(0, 3, 1, 2) if self.last else x
+        return x * (1.0 / 255.0) if bytes_ else x
+
+
+def conv(
+    inputs: int, outputs: int, size: int, stride: int, padding: int, generator: torch.Generator | None
+) -> nn.Conv2d:
+    """Make a convolution with orthogonal weights and zero biases; without a generator all is zero, to be loaded."""
+    layer = nn.utils.skip_init(nn.Conv2d, inputs, outputs, size, stride, padding)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    if generator is not None:
+        nn.init.orthogonal_(layer.weight, math.sqrt(2.0), generator=generator)
+    return layer
+
+
+def cnn(space: spaces.Box, generator: torch.Generator | None) -> tuple[nn.Sequential, int]:
+    """Make the usual small network for images of a game and return it with the length of its vectors.
+
+    From 36 pixels on three convolutions and a layer of 512 units; below, as for boards of 10 x 10 cells, one convolution and
+    128 units.
+
+    Source:
+        Mnih et al. 2015 (three convolutions); Young & Tian 2019 (one).
+    """
+    pixels = Pixels(space)
+    smallest = min(pixels.height, pixels.width)
+    if smallest >= _NATURE_SMALLEST:
+        layers = [(32, 8, 4), (64, 4, 2), (64, 3, 1)]
+    elif smallest >= 3:
+        layers = [(16, 3, 1)]
+    else:
+        raise ConfigError(f"images of {pixels.height} x {pixels.width} are too small for convolutions: use net = mlp")
+    modules: list[nn.Module] = [pixels]
+    channels, height, width = pixels.channels, pixels.height, pixels.width
+    for outputs, size, stride in layers:
+        modules += [conv(channels, outputs, size, stride, 0, generator), nn.ReLU()]
+        channels, height, width = outputs, (height - size) // stride + 1, (width - size) // stride + 1
+    units = 512 if len(layers) == 3 else 128
+    modules += [nn.Flatten(), linear(channels * height * width, units, math.sqrt(2.0), generator), nn.ReLU()]
+    return nn.Sequential(*modules), units
+
+
+class _Residual(nn.Module):
+    """Two convolutions beside a shortcut."""
+
+    def __init__(self, channels: int, generator: torch.Generator | None) -> None:
+        super().__init__()
+        self.first = conv(channels, channels, 3, 1, 1, generator)
+        self.second = conv(channels, channels, 3, 1, 1, generator)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.second(self.first(x.relu()).relu())
+
+
+def impala(space: spaces.Box, generator: torch.Generator | None) -> tuple[nn.Sequential, int]:
+    """Make the residual network for images and return it with the length of its vectors: slower than ``cnn``, often better.
+
+    Source:
+        Espeholt et al. 2018, figure 3 (right), without its recurrent part.
+    """
+    pixels = Pixels(space)
+    modules: list[nn.Module] = [pixels]
+    channels, height, width = pixels.channels, pixels.height, pixels.width
+    for outputs in (16, 32, 32):
+        modules += [conv(channels, outputs, 3, 1, 1, generator), nn.MaxPool2d(3, 2, 1)]
+        modules += [_Residual(outputs, generator), _Residual(outputs, generator)]
+        channels, height, width = outputs, (height + 1) // 2, (width + 1) // 2
+    flat = channels * height * width
+    modules += [nn.ReLU(), nn.Flatten(), linear(flat, 256, math.sqrt(2.0), generator), nn.ReLU()]
+    return nn.Sequential(*modules), 256
