@@ -179,8 +179,9 @@ def episode_metrics(envs: VectorEnv) -> dict[str, float]:
     """Return what to log of the training episodes that ended since the last call.
 
     Returns:
-        ``episode/count``, ``episode/return`` and its standard deviation, ``episode/length``, the mean per step of each
-        ``outcome/...``, and per episode what each reward term brought, ``reward/...``; only the count when none ended.
+        ``episode/count``, ``episode/return`` and its standard deviation, ``episode/length``, ``episode/cost`` (the sum, where
+        there are costs), the mean per step of each ``outcome/...``, and per episode what each reward term brought,
+        ``reward/...``; only the count when none ended.
     """
     ended = envs.episodes.drain()
     count = len(ended["return"])
@@ -192,6 +193,8 @@ def episode_metrics(envs: VectorEnv) -> dict[str, float]:
         "episode/return_std": ended["return"].std(),
         "episode/length": ended["length"].mean(),
     }
+    if envs.has_costs:
+        metrics["episode/cost"] = (ended["cost"] * ended["length"]).mean()
     for name in envs.outcome_names:
         metrics[f"outcome/{name}"] = ended[name].mean()
     for name in envs.term_names:

@@ -142,6 +142,8 @@ class Batch:
     Attributes:
         obs, next_obs: Observations, ``[B, ...]``.
         reward: Reward of the last step, ``[B]`` float32.
+        cost: The outcome column "cost" of the last step, ``[B]`` float32; 0 where there is none.
+        has_costs: Whether there is one.
         terminated, truncated, ended: Flags of the last step, ``[B]`` bool; ended is either.
         outcomes: Outcome columns of the last step, ``[B, K]`` float64.
         terms: Weighted reward terms of the last step, ``[B, len(term_names)]`` float64, or None.
@@ -168,6 +170,8 @@ class Batch:
         self.truncated = np.zeros(num_envs, bool)
         self.ended = np.zeros(num_envs, bool)
         self.outcomes = np.zeros((num_envs, len(kernel.outcome_names)))
+        self.has_costs = "cost" in kernel.outcome_names
+        self.cost = np.zeros(num_envs, np.float32)
         self._columns = {name: self.outcomes[:, k] for k, name in enumerate(kernel.outcome_names)}
         self.terms: np.ndarray | None = np.zeros((num_envs, len(self.term_names))) if kernel.reward else None
         self._no_terms = np.zeros((num_envs, 0))
@@ -212,6 +216,8 @@ class Batch:
         kernel.step(
             self.key, self.clock, action, kernel.params, self.state, self.next_obs, reward, terminated, outcomes
         )
+        if self.has_costs:
+            self.cost[:] = self._columns["cost"]
         terms = self._no_terms
         if kernel.reward is not None:
             terms = self.terms = kernel.reward.split(self._columns)

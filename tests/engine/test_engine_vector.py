@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
 
-from cumulant.engine.vector import episode_seed, load_attribute, make_vector
+from cumulant.engine.gym_vector import episode_seed
+from cumulant.engine.vector import make_vector
 from cumulant.envs.batched import Batch
 from cumulant.errors import EnvironmentFault, UsageError
+from cumulant.loading import load_attribute
 
 TOYS = f"{__file__.rpartition('/')[0]}/toys.py"
 
@@ -68,7 +70,6 @@ def test_a_gymnasium_id_with_a_native_twin_runs_natively():
         (f"{TOYS}:NotAnEnv", {}, UsageError, "is a NotAnEnv, not a gymnasium.Env"),
         (f"{TOYS}:Corridor", {"wide": 1}, EnvironmentFault, "cannot be made: TypeError"),
         ("warfarin", {"schedul": "daily"}, UsageError, "no option 'schedul': did you mean 'schedule'"),
-        ("Blackjack-v1", {}, UsageError, "observations of Tuple"),
     ],
 )
 def test_what_cannot_be_made_says_why(env, options, error, message):

@@ -99,3 +99,84 @@ class Unseeded(Corridor):
     def step(self, action):
         _, *rest = super().step(action)
         return int(self.dice.integers(0, self.length)), *rest
+
+
+class Rover(gymnasium.Env):
+    """Observations and actions of several parts; remembers what it was told, and pays for speed as a cost."""
+
+    def __init__(self, length: int = 7):
+        self.length = length
+        self.observation_space = spaces.Dict(
+            {
+                "camera": spaces.Box(0, 255, (2, 2), np.uint8),
+                "wheels": spaces.Tuple([spaces.MultiDiscrete([3, 2], start=[1, 0]), spaces.MultiBinary(2)]),
+                "zone": spaces.Discrete(4, start=2),
+            }
+        )
+        self.action_space = spaces.Dict(
+            {
+                "gear": spaces.Discrete(3, start=-1),
+                "lamps": spaces.MultiDiscrete([2, 3]),
+                "steer": spaces.Box(-1, 1, (2,)),
+            }
+        )
+
+    def _seen(self):
+        return {
+            "camera": np.full((2, 2), 10 * self.steps, np.uint8),
+            "wheels": (np.array([1 + self.steps % 3, self.steps % 2]), np.array([1, self.lit])),
+            "zone": 2 + self.zone,
+        }
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps, self.lit, self.zone, self.told = 0, 0, int(self.np_random.integers(0, 4)), []
+        return self._seen(), {}
+
+    def step(self, action):
+        assert self.action_space.contains(action), action
+        self.told.append(action)
+        self.steps += 1
+        self.lit, self.zone = int(action["lamps"][0]), (self.zone + action["gear"]) % 4
+        info = {"cost": 0.5} if action["gear"] == 1 else {}
+        return self._seen(), float(action["steer"].sum()), self.steps == self.length, False, info
+
+
+class Switches(gymnasium.Env):
+    """Set four switches at once."""
+
+    observation_space, action_space = spaces.MultiBinary(4), spaces.MultiBinary(4)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(4, np.int8), {}
+
+    def step(self, action):
+        assert self.action_space.contains(action), action
+        return action, float(action.sum()), True, False, {}
+
+
+class Gated(Corridor):
+    """A corridor that says which steps are possible: not left at its start, and in odd places only right."""
+
+    def reset(self, *, seed=None, options=None):
+        obs, _ = super().reset(seed=seed)
+        return obs, {"action_mask": self.mask()}
+
+    def mask(self):
+        return np.array([self.place > 0 and self.place % 2 == 0, self.place < self.length - 1], np.int8)
+
+    def step(self, action):
+        assert self.mask()[action], (self.place, action)
+        obs, reward, terminated, truncated, _ = super().step(action)
+        return obs, reward, terminated, truncated, {"action_mask": self.mask()}
+
+
+class Strict(Corridor):
+    """Forbids everything after its first step."""
+
+    def reset(self, *, seed=None, options=None):
+        return super().reset(seed=seed)[0], {"action_mask": np.ones(2, np.int8)}
+
+    def step(self, action):
+        return *super().step(action)[:4], {"action_mask": np.zeros(2, np.int8)}

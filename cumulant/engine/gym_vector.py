@@ -1,0 +1,250 @@
+"""Gymnasium environments as a batch in this process, every episode addressed by (seed, environment, episode)."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from cumulant.engine.single import make_single
+from cumulant.envs.actions import action_shape, to_native
+from cumulant.envs.batched import EpisodeLog
+from cumulant.envs.spaces import Layout, array_space, is_nested, mask_slice, masked, num_logits
+from cumulant.errors import ConfigError, CumulantError, EnvironmentFault
+
+
+def episode_seed(seed: int, env_index: int, episode: int) -> int:
+    """Return the seed of one episode, below 2**31 because some environments take no more."""
+    digest = hashlib.sha256(f"{seed}/{env_index}/{episode}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1
+
+
+class Wrong(Exception):
+    """What an environment gave is not of its kind; the message goes on from "environment ...": "gave the reward nan"."""
+
+
+class GymVector:
+    """B Gymnasium environments in this process, behind the interface of ``VectorEnv``.
+
+    No environment needs a save method: an open episode is rebuilt from its seed by replaying its recorded actions, which is
+    exact for every deterministic environment.
+
+    Args:
+        env: Gymnasium id or path of a class.
+        num_envs: B.
+        seed: Run seed.
+        options: Keyword arguments of the environment.
+        masks: Whether to show ``info["action_mask"]`` as part of the observation.
+
+    Raises:
+        ConfigError: If a part of a space is not supported (message names it), or there are no masks.
+    """
+
+    def __init__(self, env: str, num_envs: int, seed: int, options: Mapping[str, Any], masks: bool = False) -> None:
+        self.name, self.num_envs, self.seed = env, num_envs, int(seed)
+        self._envs = [make_single(env, options) for _ in range(num_envs)]
+        self.observation_space, self.action_space = self._envs[0].observation_space, self._envs[0].action_space
+        try:
+            action_shape(self.action_space)  # refuses what is not supported
+            self._masks = num_logits(self.action_space) if masks and mask_slice(self.observation_space) is None else 0
+            if self._masks:
+                self.observation_space = masked(self.observation_space, self._masks)
+            shown = array_space(self.observation_space)
+        except ConfigError as problem:
+            raise ConfigError(f"environment '{env}': {problem}") from None
+        self._layout = Layout(self.observation_space) if is_nested(self.observation_space) else None
+        self._low, self._high = _whole_bounds(self.observation_space)
+        self.obs = np.zeros((num_envs, *shown.shape), shown.dtype)  # type: ignore[misc]
+        self.next_obs = np.zeros_like(self.obs)
+        self._rows, self._next_rows = ([array[i, ...] for i in range(num_envs)] for array in (self.obs, self.next_obs))
+        self.reward = np.zeros(num_envs, np.float32)
+        self.cost = np.zeros(num_envs, np.float32)
+        self.has_costs = False
+        self.terminated = np.zeros(num_envs, bool)
+        self.truncated = np.zeros(num_envs, bool)
+        self.ended = np.zeros(num_envs, bool)
+        self.episodes = EpisodeLog(num_envs, ("cost",))
+        self.outcome_names: tuple[str, ...] = ()
+        self.term_names: tuple[str, ...] = ()
+        spec = self._envs[0].spec
+        self.max_steps = int(spec.max_episode_steps or 0) if spec is not None else 0
+        self._discrete = int(self.action_space.start) if isinstance(self.action_space, spaces.Discrete) else None
+        plain = isinstance(self.action_space, spaces.Box) and np.issubdtype(self.action_space.dtype, np.floating)
+        self._box = (num_envs, *(self.action_space.shape or ())) if plain else None
+        self._episode = [0] * num_envs
+        self._actions: list[list[np.ndarray]] = [[] for _ in range(num_envs)]
+        for i in range(num_envs):
+            self._reset(i)
+
+    # -- one environment
+
+    def _where(self, i: int) -> str:
+        episode = self._episode[i]
+        return (
+            f"environment '{self.name}' (number {i}, episode {episode}, step {len(self._actions[i])}, "
+            f"seed {episode_seed(self.seed, i, episode)})"
+        )
+
+    def _show(self, obs: Any, info: Mapping[str, Any], terminated: bool, row: np.ndarray) -> None:
+        """Write an observation into its row, after refusing what is not of its space.
+
+        A state that does not exist would be read outside a table, and one number that is not finite spoils a network.
+        """
+        if self._layout is not None:
+            if self._masks:
+                obs = {"action_mask": self._mask(info, terminated), "observation": obs}
+            try:
+                self._layout.flatten(obs, row)
+            except ValueError as problem:
+                raise Wrong(f"gave an observation that is not of its space: {problem}") from problem
+            if not np.isfinite(row).all():
+                raise Wrong(f"gave an observation that is not finite: {obs}")
+            return
+        array, space = np.asarray(obs), self.observation_space
+        if array.shape != space.shape:
+            raise Wrong(f"gave an observation of shape {array.shape}: its space has {space.shape}")
+        if self._low is not None:
+            if not ((array >= self._low) & (array < self._high)).all():
+                raise Wrong(f"gave the observation {array}, which is not in {space}")
+        elif not np.isfinite(array).all():
+            raise Wrong(f"gave an observation that is not finite: {array}")
+        row[...] = array
+
+    def _mask(self, info: Mapping[str, Any], terminated: bool) -> np.ndarray:
+        """Return the action mask of an info; where an episode has terminated nothing is chosen, so that anything goes."""
+        given = info.get("action_mask")
+        mask = None if given is None else np.hstack(given)
+        if mask is not None and mask.shape == (self._masks,) and mask.any():
+            return mask
+        if terminated:
+            return np.ones(self._masks, np.int8)
+        if given is None:
+            raise Wrong("gave no info['action_mask']")
+        if mask is not None and mask.shape == (self._masks,):
+            raise Wrong("gave an info['action_mask'] that forbids every action")
+        raise Wrong(f"gave an info['action_mask'] {given}: {self._masks} entries are needed, one for each choice")
+
+    def _reset(self, i: int) -> None:
+        self._actions[i] = []
+        try:
+            obs, info = self._envs[i].reset(seed=episode_seed(self.seed, i, self._episode[i]))
+            if self._masks and self._episode[i] == 0 and "action_mask" not in info:
+                raise ConfigError(f"environment '{self.name}' has no action masks: its info has no 'action_mask'")
+            self._show(obs, info, False, self._rows[i])
+        except CumulantError:
+            raise
+        except Exception as problem:
+            raise self._fault(i, "reset", problem) from problem
+
+    def _advance(self, i: int, taken: np.ndarray, native: Any) -> None:
+        """Take one step of one environment and write what came of it into its rows."""
+        try:
+            obs, reward, self.terminated[i], self.truncated[i], info = self._envs[i].step(native)
+            self._show(obs, info, self.terminated[i], self._next_rows[i])
+            reward = float(reward)
+            if not math.isfinite(reward):
+                raise Wrong(f"gave the reward {reward}: rewards must be finite numbers")
+            self.reward[i] = reward
+            if "cost" in info:
+                cost = float(info["cost"])
+                if not math.isfinite(cost):
+                    raise Wrong(f"gave the cost {cost}: costs must be finite numbers")
+                self.cost[i], self.has_costs = cost, True
+        except CumulantError:
+            raise
+        except Exception as problem:
+            raise self._fault(i, "step", problem) from problem
+        self._actions[i].append(taken)
+
+    def _fault(self, i: int, call: str, problem: BaseException) -> EnvironmentFault:
+        if isinstance(problem, Wrong):
+            return EnvironmentFault(f"{self._where(i)} {problem}")
+        return EnvironmentFault(f"{self._where(i)} failed in {call}: {type(problem).__name__}: {problem}")
+
+    # -- all of them
+
+    def _native(self, action: np.ndarray) -> Sequence[Any]:
+        """Return an action for each environment, in arrays of their own: an environment may change what it gets."""
+        if self._discrete is not None:
+            return (action + self._discrete).tolist()
+        if self._box is not None:
+            return np.array(action, self.action_space.dtype).reshape(self._box)
+        if is_nested(self.action_space):
+            return [to_native(self.action_space, row) for row in action]
+        return to_native(self.action_space, action)
+
+    def step(self, action: np.ndarray) -> None:
+        """Advance every environment by one step; episodes that end start anew.
+
+        Args:
+            action: int64 ``[B]`` from 0 for Discrete, int64 ``[B, K]`` from 0 for MultiDiscrete and MultiBinary, float32
+                ``[B, A]`` for Box, float32 ``[B, C]`` for Dict and Tuple; see ``cumulant.envs.actions``.
+        """
+        taken = np.array(action)  # the caller may use its array again
+        if self.has_costs:
+            self.cost[:] = 0.0
+        for i, native in enumerate(self._native(action)):
+            self._advance(i, taken[i], native)
+        np.logical_or(self.terminated, self.truncated, out=self.ended)
+        self.episodes.record(self.reward, self.cost[:, None] if self.has_costs else None, self.ended)
+        self.obs[...] = self.next_obs
+        if self.ended.any():
+            for i in map(int, np.flatnonzero(self.ended)):
+                self._episode[i] += 1
+                self._reset(i)
+
+    def restart(self, mask: np.ndarray) -> np.ndarray:
+        """Give up the episodes where ``mask [B]`` is set, start the next ones, and return ``obs``."""
+        self.episodes.open[mask] = 0.0
+        for i in map(int, np.flatnonzero(mask)):
+            self._episode[i] += 1
+            self._reset(i)
+        return self.obs
+
+    def state_dict(self) -> dict[str, Any]:
+        """Episode numbers and the actions of the open episodes; the observations tell whether a replay went the same way."""
+        return {
+            "seed": self.seed,
+            "episode": list(self._episode),
+            "actions": [np.stack(taken) if taken else None for taken in self._actions],
+            "obs": self.obs.copy(),
+            "has_costs": self.has_costs,
+            "log": self.episodes.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Rebuild every open episode by replaying its actions."""
+        self.seed, self._episode = int(state["seed"]), list(state["episode"])
+        for i, actions in enumerate(state["actions"]):
+            self._reset(i)
+            for taken in () if actions is None else actions:
+                self._advance(i, taken, to_native(self.action_space, np.asarray(taken)))
+                self._rows[i][...] = self._next_rows[i]
+        if not np.array_equal(self.obs, state["obs"]):
+            warnings.warn(
+                f"environment '{self.name}' does not follow from its seed and actions: its open episodes were rebuilt "
+                "differently, so this run goes on but will not be bit-identical to an undisturbed one",
+                stacklevel=2,
+            )
+        self.has_costs = bool(state["has_costs"])
+        self.episodes.load_state_dict(state["log"])
+
+    def close(self) -> None:
+        """Close the environments."""
+        for env in self._envs:
+            env.close()
+
+
+def _whole_bounds(space: gymnasium.Space) -> tuple[Any, Any]:
+    """Return the smallest values of a space of choices and one past the largest; None for any other."""
+    if isinstance(space, spaces.Discrete):
+        return int(space.start), int(space.start + space.n)
+    if isinstance(space, spaces.MultiDiscrete):
+        return space.start, space.start + space.nvec
+    return None, None

@@ -1,0 +1,164 @@
+"""What comes out of Gymnasium environments and what goes in: dictionaries, masks, costs."""
+
+import numpy as np
+import pytest
+
+from cumulant.engine.evaluate import episode_metrics
+from cumulant.engine.gym_vector import GymVector
+from cumulant.engine.vector import make_vector
+from cumulant.envs.actions import from_native
+from cumulant.envs.batched import Batch, Kernel
+from cumulant.envs.spaces import flatten, mask_slice, unflatten
+from cumulant.errors import ConfigError, EnvironmentFault
+
+TOYS = f"{__file__.rpartition('/')[0]}/toys.py"
+
+
+def rover_actions(envs, steps):
+    envs.action_space.seed(1)
+    return [
+        np.stack([from_native(envs.action_space, envs.action_space.sample()) for _ in range(envs.num_envs)])
+        for _ in range(steps)
+    ]
+
+
+def test_a_dictionary_is_flat_and_its_action_reaches_the_environment():
+    envs = make_vector(f"{TOYS}:Rover", 2, seed=3)
+    space = envs.observation_space
+    assert envs.obs.shape == (2, 4 + 5 + 2 + 4)
+    assert envs.obs.dtype == np.float32
+    for action in rover_actions(envs, 3):
+        envs.step(action)
+        for row, native, told in zip(envs.next_obs, action, envs._envs):
+            np.testing.assert_array_equal(row, flatten(space, told._seen()))
+            assert space.contains(unflatten(space, row))
+            np.testing.assert_array_equal(from_native(envs.action_space, told.told[-1]), native)
+
+
+def test_a_restored_dictionary_environment_goes_on_exactly_where_it_was():
+    envs = make_vector(f"{TOYS}:Rover", 3, seed=5)
+    actions = rover_actions(envs, 40)
+    for action in actions[:17]:
+        envs.step(action)
+    restored = make_vector(f"{TOYS}:Rover", 3, seed=9)
+    restored.load_state_dict(envs.state_dict())
+    for action in actions[17:]:
+        for each in (envs, restored):
+            each.step(action)
+        for name in ("obs", "next_obs", "reward", "cost", "ended"):
+            np.testing.assert_array_equal(getattr(envs, name), getattr(restored, name))
+    assert episode_metrics(envs) == episode_metrics(restored)
+
+
+def test_bits_arrive_as_bits():
+    envs = make_vector(f"{TOYS}:Switches", 2, seed=0)
+    envs.step(np.array([[1, 0, 1, 1], [0, 0, 0, 1]]))
+    assert envs.reward.tolist() == [3.0, 1.0]
+    assert envs.next_obs.tolist() == [[1, 0, 1, 1], [0, 0, 0, 1]]
+
+
+def test_blackjack_is_a_tuple_of_three():
+    envs = make_vector("Blackjack-v1", 2, seed=0)
+    assert envs.obs.shape == (2, 32 + 11 + 2)
+    assert (envs.obs.sum(1) == 3.0).all()
+
+
+def test_costs_are_read_and_summed_over_the_episode():
+    envs = make_vector(f"{TOYS}:Rover", 2, seed=0, options={"length": 3})
+    still, fast = [1, 0, 0, 0, 0], [2, 0, 0, 0, 0]
+    envs.step(np.array([still, still], np.float32))
+    assert not envs.has_costs
+    envs.step(np.array([still, fast], np.float32))
+    assert envs.cost.tolist() == [0.0, 0.5]
+    envs.step(np.array([fast, fast], np.float32))
+    assert envs.cost.tolist() == [0.5, 0.5]
+    envs.step(np.array([still, still], np.float32))
+    assert envs.cost.tolist() == [0.0, 0.0]
+    assert episode_metrics(envs)["episode/cost"] == pytest.approx((0.5 + 1.0) / 2)
+
+
+def test_environments_without_costs_log_none():
+    envs = make_vector(f"{TOYS}:Switches", 1, seed=0)
+    envs.step(np.ones((1, 4), np.int64))
+    assert "episode/cost" not in episode_metrics(envs)
+    assert envs.cost.tolist() == [0.0]
+
+
+def test_the_cost_of_a_native_environment_is_its_column():
+    space = make_vector("cartpole", 1, 0)
+
+    def reset(mask, key, params, state, obs):
+        obs[mask] = 0.0
+
+    def step(key, clock, action, params, state, obs, reward, terminated, outcomes):
+        outcomes[:, 1] = clock + np.arange(len(clock))
+
+    kernel = Kernel(
+        space.observation_space, space.action_space, 1, reset, step, max_steps=3, outcome_names=("x", "cost")
+    )
+    envs = Batch(kernel, 2)
+    costs = []
+    for _ in range(3):
+        envs.step(np.zeros(2, np.int64))
+        costs.append(envs.cost.tolist())
+    assert costs == [[0, 1], [1, 2], [2, 3]]
+    assert envs.has_costs
+    assert episode_metrics(envs)["episode/cost"] == pytest.approx(4.5)
+
+
+# -- masks
+
+
+def allowed(envs, rng):
+    mask = envs.obs[:, mask_slice(envs.observation_space)]
+    return np.array([rng.choice(np.flatnonzero(row)) for row in mask])
+
+
+@pytest.mark.parametrize(("env", "sizes"), [(f"{TOYS}:Gated", (2, 5)), ("Taxi-v4", (6, 500))])
+def test_a_mask_of_the_info_becomes_part_of_the_observation(env, sizes):
+    envs = make_vector(env, 3, seed=0, masks=True)
+    assert isinstance(envs, GymVector)
+    assert envs.obs.shape == (3, sum(sizes))
+    assert mask_slice(envs.observation_space) == slice(0, sizes[0])
+    rng = np.random.default_rng(0)
+    ends = 0
+    for _ in range(200):
+        envs.step(allowed(envs, rng))  # Gated refuses a forbidden one
+        assert (envs.next_obs[:, mask_slice(envs.observation_space)].sum(1) > 0).all()
+        ends += int(envs.ended.sum())
+    assert ends > 0
+    assert make_vector(env, 1, seed=0).obs.shape == (1,)  # unless asked
+
+
+def test_masks_survive_a_restore():
+    envs, rng = make_vector(f"{TOYS}:Gated", 2, seed=0, masks=True), np.random.default_rng(0)
+    for _ in range(23):
+        envs.step(allowed(envs, rng))
+    restored = make_vector(f"{TOYS}:Gated", 2, seed=1, masks=True)
+    restored.load_state_dict(envs.state_dict())
+    np.testing.assert_array_equal(restored.obs, envs.obs)
+
+
+def test_masks_that_are_not_there_are_named():
+    with pytest.raises(ConfigError, match="has no action masks: its info has no 'action_mask'"):
+        make_vector(f"{TOYS}:Corridor", 1, seed=0, masks=True)
+    with pytest.raises(ConfigError, match="'warfarin' has no action masks"):
+        make_vector("warfarin", 1, seed=0, masks=True)
+    with pytest.raises(ConfigError, match="Reach': actions of Box cannot be masked"):
+        make_vector(f"{TOYS}:Reach", 1, seed=0, masks=True)
+    with pytest.raises(EnvironmentFault, match=r"step 0, .* that forbids every action"):
+        make_vector(f"{TOYS}:Strict", 1, seed=0, options={"wind": 0.0}, masks=True).step(np.array([1]))
+
+
+def test_a_part_that_is_not_supported_is_named_with_the_environment(workspace):
+    (workspace / "chatty.py").write_text(
+        "import gymnasium\n"
+        "from gymnasium import spaces\n"
+        "class Chatty(gymnasium.Env):\n"
+        "    observation_space = spaces.Dict(place=spaces.Discrete(3), said=spaces.Text(9))\n"
+        "    action_space = spaces.Discrete(2)\n"
+    )
+    with pytest.raises(
+        ConfigError, match=r"'chatty.py:Chatty': part said of the observations is Text, which is not sup"
+    ):
+        make_vector("chatty.py:Chatty", 1, 0)
