@@ -13,6 +13,7 @@ import numpy as np
 from cumulant.engine.policy import Policy
 from cumulant.engine.vector import VectorEnv, make_vector
 from cumulant.envs import lookup
+from cumulant.envs.spaces import mask_slice, same_kind
 from cumulant.errors import ConfigError
 from cumulant.run.run import Run
 from cumulant.stats import mean_interval
@@ -37,19 +38,21 @@ def play(act: Act, envs: VectorEnv, episodes: int, forget: Forget | None = None)
         forget: Told where episodes have ended, ``[B]`` bool, for what remembers them.
 
     Returns:
-        ``return``, ``length`` and the mean per step of each outcome column, ``[episodes]`` each, ordered by environment.
+        ``return``, ``length``, the mean per step of each outcome column, and where there are costs their sum, ``cost``;
+        ``[episodes]`` each, ordered by environment.
     """
     share = np.full(envs.num_envs, episodes // envs.num_envs) + (np.arange(envs.num_envs) < episodes % envs.num_envs)
     played = np.zeros(envs.num_envs, np.int64)
     names = ("return", "length", *envs.outcome_names)
-    sums = np.zeros((envs.num_envs, len(names)))
+    sums = np.zeros((envs.num_envs, len(names) + 1))
     rows: list[tuple[int, np.ndarray]] = []
     outcomes = getattr(envs, "outcomes", np.zeros((envs.num_envs, 0)))
     while (played < share).any():
         envs.step(act(envs.obs))
         sums[:, 0] += envs.reward
         sums[:, 1] += 1.0
-        sums[:, 2:] += outcomes
+        sums[:, 2:-1] += outcomes
+        sums[:, -1] += envs.cost
         over = envs.ended
         if envs.max_steps == 0 and (sums[:, 1] >= ENDLESS).any():
             over = envs.ended | (sums[:, 1] >= ENDLESS)
@@ -67,8 +70,8 @@ def play(act: Act, envs: VectorEnv, episodes: int, forget: Forget | None = None)
         if forget is not None and over.any():
             forget(over)
     table = np.stack([row for _, row in sorted(rows, key=lambda pair: pair[0])])
-    table[:, 2:] /= table[:, 1:2]
-    return {name: table[:, k] for k, name in enumerate(names)}
+    table[:, 2:-1] /= table[:, 1:2]
+    return {name: table[:, k] for k, name in enumerate(names)} | ({"cost": table[:, -1]} if envs.has_costs else {})
 
 
 def evaluate(
@@ -144,7 +147,8 @@ def episodes_of(
 ) -> dict[str, np.ndarray]:
     """Play episodes of an environment greedily; see ``play``."""
     native = lookup.find(env) is not None
-    envs = make_vector(env, min(episodes, MAX_NATIVE_ENVS if native else MAX_GYM_ENVS), seed, options)
+    masks = mask_slice(policy.observation_space) is not None
+    envs = make_vector(env, min(episodes, MAX_NATIVE_ENVS if native else MAX_GYM_ENVS), seed, options, masks)
     try:
         _check_fit(policy, env, envs.observation_space, envs.action_space)
         greedy = Greedy(policy)
@@ -160,8 +164,7 @@ def _check_fit(policy: Policy, env: str, observation_space: gymnasium.Space, act
         "actions": (policy.action_space, action_space),
     }
     for what, (own, theirs) in pairs.items():
-        kinds = {(type(space), space.shape, getattr(space, "n", None)) for space in (own, theirs)}
-        if len(kinds) > 1:
+        if not same_kind(own, theirs):
             raise ConfigError(f"this policy has {what} {own}, and environment '{env}' has {theirs}")
 
 

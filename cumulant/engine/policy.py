@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
+from cumulant.envs.actions import to_native
+from cumulant.envs.spaces import array_space, flatten, parts, width
 from cumulant.errors import ConfigError, RunError
 from cumulant.nn.build import build
 from cumulant.nn.network import is_own
@@ -70,36 +73,41 @@ class Policy:
         """Choose actions.
 
         Args:
-            obs: One observation, or a batch ``[B, ...]`` of them.
+            obs: One observation, or a batch ``[B, ...]`` of them; for a Dict or Tuple space a dict or tuple of arrays.
             deterministic: Whether to take the most probable action rather than to sample.
             generator: Source of the samples; without one they are unpredictable.
 
         Returns:
-            One action that ``env.step`` takes (int or array), or a batch of them (``[B]`` int64 or ``[B, *shape]`` float32).
+            One action that ``env.step`` takes, or a batch of them: ``[B]`` int64 for Discrete, ``[B, *shape]`` in the dtype of
+            the space for any other array, and dicts or tuples of these.
 
         Raises:
-            ConfigError: If the observation has the wrong shape (message names both).
+            ConfigError: If the observation has the wrong shape (message names both) or lacks a part.
         """
-        array = np.asarray(obs)
-        shape = self.observation_space.shape or ()
+        array, shape = self._as_array(obs), array_space(self.observation_space).shape
         single = array.shape == shape
         if not single and array.shape[1:] != shape:
             raise ConfigError(f"observation of shape {array.shape}: this policy takes {shape}, or a batch [B, {shape}]")
         action = self.act_batch(array[None] if single else array, deterministic, generator)
-        if isinstance(self.action_space, spaces.Discrete):
-            action = action + int(self.action_space.start)
-            return int(action[0]) if single else action
-        action = action.reshape(-1, *self.action_space.shape)  # type: ignore[misc]
-        return action[0] if single else action
+        return to_native(self.action_space, action[0] if single else action)
+
+    def _as_array(self, obs: Any) -> np.ndarray:
+        """Return an observation, or a batch of them, as an array; one that is flat already stays as it is."""
+        if isinstance(obs, np.ndarray):
+            return obs
+        try:
+            return flatten(self.observation_space, obs)
+        except ValueError as problem:
+            raise ConfigError(f"the observation does not fit {self.observation_space}: {problem}") from problem
 
     @torch.no_grad()
     def act_batch(
         self, obs: np.ndarray, deterministic: bool = True, generator: torch.Generator | None = None
     ) -> np.ndarray:
-        """Choose actions as ``VectorEnv.step`` takes them: ``[B]`` indices from 0, or ``[B, A]`` within the box.
+        """Choose actions as ``VectorEnv.step`` takes them: ``[B]`` indices from 0, ``[B, A]`` within the box, ``[B, C]``.
 
         Args:
-            obs: Observations, ``[B, ...]``.
+            obs: Observations as arrays, ``[B, ...]``; those of a Dict or Tuple flat.
             deterministic: As in ``act``.
             generator: As in ``act``.
         """
@@ -194,10 +202,7 @@ def _refuse_absurd(
     Raises:
         ValueError: If a layer between two neighbouring sizes is larger than the whole file.
     """
-    first, last = (
-        int(space.n) if isinstance(space, spaces.Discrete) else math.prod(space.shape or ())
-        for space in (observed, action)
-    )
+    first, last = (sum(width(part.space) for part in parts(space)) for space in (observed, action))
     sizes = [first, *map(int, network.get("hidden", ())), last]
     stored = sum(tensor.numel() for tensor in tensors.values())
     for size, following in itertools.pairwise(sizes):
@@ -209,8 +214,15 @@ def describe(space: gymnasium.Space) -> dict[str, Any]:
     """Return a space as plain JSON values (infinite bounds as None, bounds of integers as integers).
 
     Raises:
-        ConfigError: If it is neither Box, Discrete nor MultiBinary.
+        ConfigError: If it holds anything but Box, Discrete, MultiBinary, MultiDiscrete, Dict and Tuple.
     """
+    if isinstance(space, spaces.Dict):  # pairs, because their order is that of the flat vector
+        return {"kind": "Dict", "parts": [[key, describe(inner)] for key, inner in space.spaces.items()]}
+    if isinstance(space, spaces.Tuple):
+        return {"kind": "Tuple", "parts": [describe(inner) for inner in space.spaces]}
+    if isinstance(space, spaces.MultiDiscrete):
+        kind, dtype = "MultiDiscrete", str(space.dtype)
+        return {"kind": kind, "n": space.nvec.tolist(), "start": space.start.tolist(), "dtype": dtype}
     if isinstance(space, spaces.Discrete):
         return {"kind": "Discrete", "n": int(space.n), "start": int(space.start)}
     if isinstance(space, spaces.MultiBinary):
@@ -220,11 +232,21 @@ def describe(space: gymnasium.Space) -> dict[str, Any]:
             [x if math.isfinite(x) else None for x in bound.reshape(-1).tolist()] for bound in (space.low, space.high)
         )
         return {"kind": "Box", "shape": list(space.shape), "dtype": str(space.dtype), "low": low, "high": high}
-    raise ConfigError(f"a policy over {type(space).__name__} cannot be saved: Box, Discrete and MultiBinary can")
+    raise ConfigError(
+        f"a policy over {type(space).__name__} cannot be saved: Box, Discrete, MultiBinary, MultiDiscrete and Dict or Tuple of "
+        "them can"
+    )
 
 
 def undescribe(described: Mapping[str, Any]) -> gymnasium.Space:
     """Undo ``describe``."""
+    if described["kind"] == "Dict":
+        return spaces.Dict(OrderedDict((key, undescribe(inner)) for key, inner in described["parts"]))
+    if described["kind"] == "Tuple":
+        return spaces.Tuple([undescribe(inner) for inner in described["parts"]])
+    if described["kind"] == "MultiDiscrete":
+        sizes, start = (np.array(described[name], np.int64) for name in ("n", "start"))
+        return spaces.MultiDiscrete(sizes, dtype=np.dtype(described["dtype"]).type, start=start)
     if described["kind"] == "Discrete":
         return spaces.Discrete(int(described["n"]), start=int(described["start"]))
     shape = tuple(int(size) for size in described["shape"])

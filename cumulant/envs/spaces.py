@@ -61,7 +61,7 @@ def parts(space: gymnasium.Space) -> tuple[Part, ...]:
     >>> [(part.path, part.start, part.stop) for part in parts(space)]
     [(('place',), 0, 4), (('speed',), 4, 6)]
     """
-    return laid_out(space, _width, "observations")
+    return laid_out(space, width, "observations")
 
 
 def array_space(space: gymnasium.Space) -> gymnasium.Space:
@@ -100,7 +100,7 @@ def mask_slice(space: gymnasium.Space) -> slice | None:
     """
     if not isinstance(space, spaces.Dict) or not {"observation", "action_mask"} <= set(space.spaces):
         return None
-    mask = next(part for part in laid_out(space, _width, "observations") if part.path[0] == "action_mask")
+    mask = next(part for part in laid_out(space, width, "observations") if part.path[0] == "action_mask")
     if mask.path != ("action_mask",) or not isinstance(mask.space, spaces.MultiBinary | spaces.Box):
         raise ConfigError(
             f"the action mask is {space['action_mask']}: it must be a MultiBinary or a Box with one 0 or 1 for each logit"
@@ -123,7 +123,7 @@ def num_logits(space: gymnasium.Space) -> int:
     5
     """
     if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
-        return _width(space)
+        return width(space)
     raise ConfigError(f"actions of {type(space).__name__} cannot be masked: Discrete and MultiDiscrete can")
 
 
@@ -300,8 +300,8 @@ def _choices(space: gymnasium.Space) -> tuple[np.ndarray, np.ndarray]:
     return space.nvec.reshape(-1).astype(np.int64), space.start.reshape(-1).astype(np.int64)
 
 
-def _width(space: gymnasium.Space) -> int:
-    """Return how many numbers an array takes in a flat observation."""
+def width(space: gymnasium.Space) -> int:
+    """Return how many numbers an array takes in a flat observation: one for each choice, each bit, each number."""
     if isinstance(space, CATEGORIES):
         return int(_choices(space)[0].sum())
     return count(space.shape)

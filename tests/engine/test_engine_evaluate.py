@@ -1,9 +1,13 @@
 import numpy as np
 import pytest
+import torch
 
 from cumulant.engine import evaluate
-from cumulant.engine.evaluate import play
+from cumulant.engine.evaluate import episodes_of, play
+from cumulant.engine.policy import Policy
 from cumulant.engine.vector import make_vector
+from cumulant.envs.spaces import mask_slice
+from cumulant.errors import ConfigError
 
 TOYS = f"{__file__.rpartition('/')[0]}/toys.py"
 
@@ -35,3 +39,45 @@ def test_a_time_limit_of_the_environments_own_is_believed(monkeypatch):
     monkeypatch.setattr(evaluate, "ENDLESS", 50)
     envs = make_vector("Pendulum-v1", 1, 0)
     assert play(lambda obs: np.zeros((1, 1), np.float32), envs, 1)["length"].tolist() == [200.0]
+
+
+class LastAllowed(torch.nn.Module):
+    """Takes the last action that the mask allows."""
+
+    def __init__(self, envs):
+        super().__init__()
+        self.observation_space, self.action_space = envs.observation_space, envs.action_space
+        self.mask = mask_slice(envs.observation_space)
+        self.register_buffer("weight", torch.ones(1))
+
+    @property
+    def head(self):
+        return self
+
+    def encode(self, obs):
+        return obs
+
+    def mode(self, encoded):
+        mask = encoded[:, self.mask]
+        return (mask * torch.arange(1, mask.shape[1] + 1)).argmax(1)
+
+    def to_env(self, action):
+        return action
+
+
+def test_a_policy_that_reads_masks_gets_them_when_it_is_evaluated():
+    env = f"{TOYS}:Gated"
+    policy = Policy(LastAllowed(make_vector(env, 1, 0, masks=True)))
+    played = episodes_of(policy, env, 6, 0, {"wind": 0.0})  # the environment refuses what the mask forbids
+    assert played["return"].tolist() == [1.0] * 6
+    with pytest.raises(ConfigError, match="Corridor' has no action masks"):
+        episodes_of(policy, f"{TOYS}:Corridor", 2, 0, {})
+    with pytest.raises(ConfigError, match=r"this policy has observations Dict.*and environment '.*Gated' has"):
+        episodes_of(policy, env, 2, 0, {"length": 9})
+
+
+def test_costs_are_summed_over_each_episode():
+    envs = make_vector(f"{TOYS}:Rover", 2, 0, {"length": 4})
+    fast = np.array([2, 0, 0, 0, 0], np.float32)
+    played = play(lambda obs: np.tile(fast, (len(obs), 1)), envs, 4)
+    assert played["cost"].tolist() == [2.0] * 4
