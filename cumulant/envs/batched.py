@@ -165,7 +165,6 @@ class Batch:
         self.episode = np.zeros(num_envs, np.int64)
         self.clock = np.zeros(num_envs, np.int64)
         self.reward = np.zeros(num_envs, np.float32)
-        self.cost = np.zeros(num_envs, np.float32)
         self.terminated = np.zeros(num_envs, bool)
         self.truncated = np.zeros(num_envs, bool)
         self.ended = np.zeros(num_envs, bool)

@@ -82,7 +82,8 @@ class MountainCarContinuous(_MountainCar):
     """Rock a car out of a valley with little force; Gymnasium's MountainCarContinuous-v0, step for step.
 
     Observation: position and velocity, ``[2]`` float32. Action: the push, of which -1 to 1 has an effect. Reward
-    -0.1 action^2 (of the action as given, clipped or not) for every step, and 100 at the flag, position 0.45, where it terminates.
+    -0.1 action^2 (of the action as given, clipped or not) for every step, and 100 at the flag, position 0.45, where it
+    terminates.
 
     Args:
         max_steps: Episodes are truncated after so many steps.
