@@ -37,7 +37,7 @@ def test_an_episode_that_never_ends_is_given_up_with_a_warning(monkeypatch):
 
 def test_a_time_limit_of_the_environments_own_is_believed(monkeypatch):
     monkeypatch.setattr(evaluate, "ENDLESS", 50)
-    envs = make_vector("Taxi-v3", 1, 0)  # going south for ever
+    envs = make_vector("Taxi-v4", 1, 0)  # going south for ever
     assert play(lambda obs: np.zeros(1, np.int64), envs, 1)["length"].tolist() == [200.0]
 
 
