@@ -9,6 +9,8 @@ What do I want?
 - Fit a value: ``value`` (Q-learning, double-Q, SARSA and expected-SARSA targets; Huber, squared and clipped losses).
 - Fit a distribution of returns: ``distributional`` (categorical projection, quantile targets and losses).
 - Improve a policy: ``policy`` (policy gradient, clipped surrogate, entropies, Gaussian log-probabilities).
+- Pay for randomness: ``soft`` (tanh-squashed Gaussian, soft targets, policy and temperature losses of SAC).
+- Keep to a limit: ``constraint`` (dual ascent on the price of cost, the priced objective).
 - Stay near another policy: ``kl`` (exact divergences, estimates to report, the loss with the right gradient,
   the adaptive coefficient).
 - Reduce over padded sequences: ``masked`` (sum, mean, whitening with an explicit denominator).

@@ -154,6 +154,34 @@ def expected_sarsa_target(
     return _one_step(reward, expected, terminated, gamma)
 
 
+@torch.no_grad()
+def one_step_target(reward: Tensor, next_value: Tensor, terminated: Tensor, gamma: float | Tensor) -> Tensor:
+    """Bootstrap with a value of what followed.
+
+        target = reward + gamma * (1 - terminated) * next_value
+
+    Args:
+        reward: Reward of the step, ``[...]``.
+        next_value: Value of the observation that followed (the final one at a truncation), ``[...]``.
+        terminated: Whether nothing follows, ``[...]`` bool; ``next_value`` is then not used. Truncated steps bootstrap.
+        gamma: Discount in [0, 1]; ``[...]`` where each step has its own, as gamma^n after n-step rewards.
+
+    Returns:
+        Targets, ``[...]``, without gradient.
+
+    Raises:
+        ConfigError: If gamma is outside [0, 1], or shapes or types differ.
+
+    Source:
+        Sutton & Barto 2018, eq. 6.2.
+
+    >>> one_step_target(torch.tensor([1.0, 1.0]), torch.tensor([4.0, 4.0]), torch.tensor([False, True]), gamma=0.5)
+    tensor([3., 1.])
+    """
+    check_shapes(reward=reward, next_value=next_value)
+    return _one_step(reward, next_value, terminated, gamma)
+
+
 def huber_loss(value: Tensor, target: Tensor, delta: float = 1.0) -> Tensor:
     """Square small errors and count large ones linearly.
 
