@@ -98,7 +98,8 @@ class Config:
             require(self, name, getattr(self, name) >= 1, "at least 1")
         for name in ("gamma", "lam"):
             require(self, name, 0.0 <= getattr(self, name) <= 1.0, "in [0, 1]")
-        for name in ("learning_rate", "clip", "max_grad_norm"):
+        require(self, "clip", 0.0 < self.clip < 1.0, "between 0 and 1")
+        for name in ("learning_rate", "max_grad_norm"):
             require(self, name, getattr(self, name) > 0.0, "above 0")
         for name in ("learning_rate_end", "value_coef", "entropy_coef", "eval_every_steps"):
             require(self, name, getattr(self, name) >= 0, "at least 0")

@@ -40,7 +40,7 @@ def conv(
     inputs: int, outputs: int, size: int, stride: int, padding: int, generator: torch.Generator | None
 ) -> nn.Conv2d:
     """Make a convolution with orthogonal weights and zero biases; without a generator all is zero, to be loaded."""
-    layer = nn.utils.skip_init(nn.Conv2d, inputs, outputs, size, stride, padding)
+    layer = nn.utils.skip_init(nn.Conv2d, inputs, outputs, size, stride, padding, device=torch.get_default_device())
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
     if generator is not None:

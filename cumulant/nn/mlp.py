@@ -17,7 +17,7 @@ _EXPANSION = 4  # of the layer inside a residual block
 
 def linear(inputs: int, outputs: int, gain: float, generator: torch.Generator | None) -> nn.Linear:
     """Make a linear layer with orthogonal weights and zero biases; without a generator all is zero, to be loaded."""
-    layer = nn.utils.skip_init(nn.Linear, inputs, outputs)  # its own would draw from the global generator
+    layer = nn.utils.skip_init(nn.Linear, inputs, outputs, device=torch.get_default_device())  # no global generator
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
     if generator is not None:

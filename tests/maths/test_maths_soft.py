@@ -83,7 +83,9 @@ def test_targets_by_hand() -> None:
     logp, q = double([0.25, 0.75]).log().expand(2, 2), double([2.0, 6.0]).expand(2, 2)
     soft = 0.25 * (2.0 + 0.2 * math.log(4.0)) + 0.75 * (6.0 - 0.2 * math.log(0.75))
     assert discrete_sac_target(reward, q, logp, over, 0.5, 0.2).tolist() == pytest.approx([1.0 + 0.5 * soft, 1.0])
-    per_step = discrete_sac_target(reward, q, logp, torch.tensor([False, False]), double([0.5, 0.25]), torch.tensor(0.2))
+    per_step = discrete_sac_target(
+        reward, q, logp, torch.tensor([False, False]), double([0.5, 0.25]), torch.tensor(0.2)
+    )
     assert per_step.tolist() == pytest.approx([1.0 + 0.5 * soft, 1.0 + 0.25 * soft])
 
 
