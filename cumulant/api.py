@@ -90,6 +90,8 @@ def train(
     config: Any = None,
     threads: int = 1,
     checkpoint_seconds: float = 20.0,
+    max_faults: int = 10,
+    env_timeout: float = 60.0,
     progress: Progress | None = None,
     **fields: Any,
 ) -> TrainResult:
@@ -105,6 +107,8 @@ def train(
         config: A Config of the algorithm; instead of ``fields``.
         threads: Torch threads per process.
         checkpoint_seconds: Time between checkpoints.
+        max_faults: How many times an environment may raise, hang or give what is no number before the run ends.
+        env_timeout: Seconds that one call of an environment may take; 0 for any time.
         progress: Called as ``progress(seed, row)`` with every row of metrics.
         fields: Fields of the algorithm's Config, such as ``total_steps``.
 
@@ -117,7 +121,9 @@ def train(
     seeds = whole("seeds", seeds)
     if seeds < 1:
         raise ConfigError(f"seeds = {seeds}: there must be at least one")
-    spec = make_spec(algo, env, seed, env_options, config, threads, checkpoint_seconds, **fields)
+    spec = make_spec(
+        algo, env, seed, env_options, config, threads, checkpoint_seconds, max_faults, env_timeout, **fields
+    )
     began = time.perf_counter()
     with _reserved(algo, env) if out is None else nullcontext(Path(out)) as directory:
         if seeds == 1:
@@ -269,6 +275,7 @@ def train_one(
 
     from cumulant.engine.evaluate import default_episodes
     from cumulant.engine.evaluate import evaluate as run_evaluation
+    from cumulant.engine.faults import limiting_faults
     from cumulant.run.config import check_device, from_dict
     from cumulant.run.run import Run
 
@@ -277,7 +284,8 @@ def train_one(
     seed, env, options = spec["seed"], spec["env"], spec["env_options"]
     config = from_dict(module.Config, {**spec["config"], "env": env, "env_options": options}, where=spec["algo"])
     on_row = None if progress is None else lambda row: progress(seed, row)
-    with _threads(torch, int(spec.get("threads", 1))):
+    borne = int(spec.get("max_faults", 10)), float(spec.get("env_timeout", 60.0))
+    with _threads(torch, int(spec.get("threads", 1))), limiting_faults(*borne):
         every = float(spec.get("checkpoint_seconds", 20.0))
         run = Run(directory, spec, resume=resume, checkpoint_every_seconds=every, on_row=on_row)
         try:

@@ -27,6 +27,8 @@ def make_spec(
     config: Any = None,
     threads: int = 1,
     checkpoint_seconds: float = 20.0,
+    max_faults: int = 10,
+    env_timeout: float = 60.0,
     **fields: Any,
 ) -> dict[str, Any]:
     """Return what config.json of a run holds: everything that it follows from.
@@ -39,12 +41,15 @@ def make_spec(
         config: A finished Config of the algorithm; otherwise it is made of the preset and ``fields``.
         threads: Torch threads; 1 is fastest on small networks.
         checkpoint_seconds: Time between checkpoints.
+        max_faults: How many times an environment may raise, hang or give what is no number before the run ends.
+        env_timeout: Seconds that one call of an environment may take; 0 for any time.
         fields: Fields of the algorithm's Config.
 
     Raises:
         UsageError: If the algorithm or the environment does not exist.
         ConfigError: If a field or an option does not exist or is refused.
     """
+    from cumulant.engine.faults import FaultLimits
     from cumulant.run.config import check_device, from_dict, to_dict
 
     seed, threads = whole("seed", seed), whole("threads", threads)
@@ -54,6 +59,7 @@ def make_spec(
         raise ConfigError(f"threads = {threads}: there must be at least one")
     if not checkpoint_seconds >= 0.0:
         raise ConfigError(f"checkpoint_seconds = {checkpoint_seconds}: it must be at least 0")
+    FaultLimits(max_faults := whole("max_faults", max_faults), env_timeout)  # refuses what cannot be
     module = catalogue.load_algorithm(algo)
     if config is None:
         values = to_dict(catalogue.default_config(module, algo, env, fields))
@@ -80,6 +86,8 @@ def make_spec(
         "seed": seed,
         "threads": threads,
         "checkpoint_seconds": checkpoint_seconds,
+        "max_faults": max_faults,
+        "env_timeout": env_timeout,
         "config": plain,
     }
 
@@ -128,7 +136,7 @@ def check_spec(spec: Any, where: Path | str) -> dict[str, Any]:
         value = spec.get(key)
         if not isinstance(value, kind) or isinstance(value, bool):
             raise RunError(f"{where} is damaged: {key} is a {type(value).__name__}, not a {kind.__name__}")
-    for key in ("threads", "checkpoint_seconds"):
+    for key in ("threads", "checkpoint_seconds", "max_faults", "env_timeout"):
         if isinstance(spec.get(key, 1), bool) or not isinstance(spec.get(key, 1), int | float):
             raise RunError(f"{where} is damaged: {key} is no number")
     return spec

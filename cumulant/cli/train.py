@@ -31,6 +31,12 @@ def run(words: list[str]) -> Any:
     parser.add_argument("--threads", type=int, default=1, help="torch threads per process (default 1)")
     parser.add_argument("--checkpoint-seconds", type=float, default=20.0, help="time between checkpoints (default 20)")
     parser.add_argument(
+        "--max-faults", type=int, default=10, help="times an environment may fail and be made anew (default 10)"
+    )
+    parser.add_argument(
+        "--env-timeout", type=float, default=60.0, help="seconds a call of an environment may take (default 60; 0: any)"
+    )
+    parser.add_argument(
         "--device",
         choices=["auto", "cpu", "cuda", "mps"],
         default="auto",
@@ -69,6 +75,8 @@ def run(words: list[str]) -> Any:
             config=config,
             threads=known.threads,
             checkpoint_seconds=known.checkpoint_seconds,
+            max_faults=known.max_faults,
+            env_timeout=known.env_timeout,
             progress=progress,
         )
     if not known.json:

@@ -29,7 +29,8 @@ ENDLESS = 10_000  # steps after which an episode without a time limit is given u
 def play(act: Act, envs: VectorEnv, episodes: int, forget: Forget | None = None) -> dict[str, np.ndarray]:
     """Play a fixed number of whole episodes.
 
-    Each environment plays its share, decided beforehand: counting the first episodes that end would favour short ones.
+    Each environment plays its share, decided beforehand: counting the first episodes that end would favour short ones. An
+    episode in which the environment was at fault is not counted, and another one is played.
 
     Args:
         act: Observations ``[B, ...]`` -> actions as ``VectorEnv.step`` takes them.
@@ -63,7 +64,7 @@ def play(act: Act, envs: VectorEnv, episodes: int, forget: Forget | None = None)
             )
             envs.restart(over & ~envs.ended)
         for i in map(int, np.flatnonzero(over)):
-            if played[i] < share[i]:
+            if played[i] < share[i] and not envs.faulted[i]:
                 rows.append((i, sums[i].copy()))
                 played[i] += 1
             sums[i] = 0.0
@@ -184,13 +185,15 @@ def episode_metrics(envs: VectorEnv) -> dict[str, float]:
     Returns:
         ``episode/count``, ``episode/return`` and its standard deviation, ``episode/length``, ``episode/cost`` (the sum, where
         there are costs), the mean per step of each ``outcome/...``, and per episode what each reward term brought,
-        ``reward/...``; only the count when none ended.
+        ``reward/...``; only the count when none ended. ``env/faults``, all there were so far, once there was one.
     """
     ended = envs.episodes.drain()
     count = len(ended["return"])
+    faults = {"env/faults": envs.faults} if envs.faults else {}
     if count == 0:
-        return {"episode/count": 0}
+        return {"episode/count": 0, **faults}
     metrics = {
+        **faults,
         "episode/count": count,
         "episode/return": ended["return"].mean(),
         "episode/return_std": ended["return"].std(),

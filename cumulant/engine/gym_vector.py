@@ -1,17 +1,22 @@
-"""Gymnasium environments as a batch in this process, every episode addressed by (seed, environment, episode)."""
+"""Gymnasium environments as a batch in this process, every episode addressed by (seed, environment, episode).
+
+Axes: B environments.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from cumulant.engine.faults import Hang, Watchdog, Wrong, fault_limits
 from cumulant.engine.single import make_single
 from cumulant.envs.actions import action_shape, to_native
 from cumulant.envs.batched import EpisodeLog
@@ -25,15 +30,23 @@ def episode_seed(seed: int, env_index: int, episode: int) -> int:
     return int.from_bytes(digest[:4], "big") >> 1
 
 
-class Wrong(Exception):
-    """What an environment gave is not of its kind; the message goes on from "environment ...": "gave the reward nan"."""
-
-
 class GymVector:
     """B Gymnasium environments in this process, behind the interface of ``VectorEnv``.
 
     No environment needs a save method: an open episode is rebuilt from its seed by replaying its recorded actions, which is
     exact for every deterministic environment.
+
+    An environment that raises, hangs, or gives an observation, reward or cost that is not of its kind is at fault. Its episode
+    is truncated there: the step that failed shows the last good observation as what followed, and no reward, so that its value
+    is bootstrapped from where the episode stood. (To mark the step before as the last would be exact, but that step has been
+    handed out by then.) One transition from an observation to itself is what learning sees of a fault; the episode is not
+    counted in ``episodes``. The environment is closed and made anew, a warning says what happened, and the next episode begins.
+    More than ``max_faults`` (``cumulant.engine.faults``) are an error; so is, at once, what never worked: a new environment that
+    fails in its first reset, or the very first step.
+
+    Attributes:
+        faults: How many faults there were.
+        faulted: Whose last step was one, ``[B]`` bool.
 
     Args:
         env: Gymnasium id or path of a class.
@@ -44,10 +57,11 @@ class GymVector:
 
     Raises:
         ConfigError: If a part of a space is not supported (message names it), or there are no masks.
+        EnvironmentFault: If an environment never works, here or after it was made anew, or at too many faults.
     """
 
     def __init__(self, env: str, num_envs: int, seed: int, options: Mapping[str, Any], masks: bool = False) -> None:
-        self.name, self.num_envs, self.seed = env, num_envs, int(seed)
+        self.name, self.num_envs, self.seed, self._options = env, num_envs, int(seed), dict(options)
         self._envs = [make_single(env, options) for _ in range(num_envs)]
         self.observation_space, self.action_space = self._envs[0].observation_space, self._envs[0].action_space
         try:
@@ -77,10 +91,15 @@ class GymVector:
         self._discrete = int(self.action_space.start) if isinstance(self.action_space, spaces.Discrete) else None
         plain = isinstance(self.action_space, spaces.Box) and np.issubdtype(self.action_space.dtype, np.floating)
         self._box = (num_envs, *(self.action_space.shape or ())) if plain else None
-        self._episode = [0] * num_envs
+        self.faults, self.faulted = 0, np.zeros(num_envs, bool)
+        self._limits = fault_limits()
+        self._watchdog = Watchdog(self._limits.env_timeout)
+        self._resets = [0] * num_envs  # of the environment object that there is now
+        self._episode = [-1] * num_envs
         self._actions: list[list[np.ndarray]] = [[] for _ in range(num_envs)]
-        for i in range(num_envs):
-            self._reset(i)
+        with self._watchdog:
+            for i in range(num_envs):
+                self._next_episode(i)
 
     # -- one environment
 
@@ -130,42 +149,107 @@ class GymVector:
             raise Wrong("gave an info['action_mask'] that forbids every action")
         raise Wrong(f"gave an info['action_mask'] {given}: {self._masks} entries are needed, one for each choice")
 
-    def _reset(self, i: int) -> None:
+    def _start(self, i: int) -> None:
+        """Reset one environment to its episode."""
+        watchdog, seed = self._watchdog, episode_seed(self.seed, i, self._episode[i])
         self._actions[i] = []
-        try:
-            obs, info = self._envs[i].reset(seed=episode_seed(self.seed, i, self._episode[i]))
-            if self._masks and self._episode[i] == 0 and "action_mask" not in info:
-                raise ConfigError(f"environment '{self.name}' has no action masks: its info has no 'action_mask'")
-            self._show(obs, info, False, self._rows[i])
-        except CumulantError:
-            raise
-        except Exception as problem:
-            raise self._fault(i, "reset", problem) from problem
+        watchdog.calls += 1
+        obs, info = self._envs[i].reset(seed=seed)
+        watchdog.calls += 1
+        if self._masks and self._episode[i] == 0 and "action_mask" not in info:
+            raise ConfigError(f"environment '{self.name}' has no action masks: its info has no 'action_mask'")
+        self._show(obs, info, False, self._rows[i])
+        self._resets[i] += 1
 
-    def _advance(self, i: int, taken: np.ndarray, native: Any) -> None:
+    def _take(self, i: int, taken: np.ndarray, native: Any) -> None:
         """Take one step of one environment and write what came of it into its rows."""
-        try:
-            obs, reward, self.terminated[i], self.truncated[i], info = self._envs[i].step(native)
-            self._show(obs, info, self.terminated[i], self._next_rows[i])
-            reward = float(reward)
-            if not math.isfinite(reward):
-                raise Wrong(f"gave the reward {reward}: rewards must be finite numbers")
-            self.reward[i] = reward
-            if "cost" in info:
-                cost = float(info["cost"])
-                if not math.isfinite(cost):
-                    raise Wrong(f"gave the cost {cost}: costs must be finite numbers")
-                self.cost[i], self.has_costs = cost, True
-        except CumulantError:
-            raise
-        except Exception as problem:
-            raise self._fault(i, "step", problem) from problem
+        watchdog = self._watchdog
+        watchdog.calls += 1
+        obs, reward, self.terminated[i], self.truncated[i], info = self._envs[i].step(native)
+        watchdog.calls += 1
+        self._show(obs, info, self.terminated[i], self._next_rows[i])
+        reward = float(reward)
+        if not math.isfinite(reward):
+            raise Wrong(f"gave the reward {reward}: rewards must be finite numbers")
+        self.reward[i] = reward
+        if "cost" in info:
+            cost = float(info["cost"])
+            if not math.isfinite(cost):
+                raise Wrong(f"gave the cost {cost}: costs must be finite numbers")
+            self.cost[i], self.has_costs = cost, True
         self._actions[i].append(taken)
 
-    def _fault(self, i: int, call: str, problem: BaseException) -> EnvironmentFault:
+    def _next_episode(self, i: int) -> None:
+        """Start the next episode of one environment; the one after it, should that fail."""
+        while True:
+            self._episode[i] += 1
+            try:
+                self._start(i)
+                return
+            except CumulantError:
+                raise
+            except (Exception, Hang) as problem:
+                self._make_anew(i, "reset", problem)
+
+    def _replay(self, i: int, actions: Iterable[np.ndarray]) -> None:
+        """Rebuild the open episode of one environment; again on a new one, should that fail."""
+        while True:
+            call = "reset"
+            try:
+                self._start(i)
+                call = "step"
+                for taken in actions:
+                    self._take(i, taken, to_native(self.action_space, np.asarray(taken)))
+                    self._rows[i][...] = self._next_rows[i]
+                return
+            except CumulantError:
+                raise
+            except (Exception, Hang) as problem:
+                self._make_anew(i, call, problem, "its open episode is replayed once more")
+
+    def _cut_off(self, i: int) -> None:
+        """End an episode at its last good observation, after a fault."""
+        self._next_rows[i][...] = self._rows[i]
+        self.reward[i] = self.cost[i] = 0.0
+        self.terminated[i], self.truncated[i], self.faulted[i] = False, True, True
+
+    def _make_anew(self, i: int, call: str, problem: BaseException, goes_on: str = "the episode is given up") -> None:
+        """Count a fault and replace the environment.
+
+        Raises:
+            EnvironmentFault: If it is one too many, if a new environment fails in its first reset, or in the first step of all.
+        """
+        watchdog, limits = self._watchdog, self._limits
+        watchdog.calls += watchdog.calls % 2  # the call that failed is over
         if isinstance(problem, Wrong):
-            return EnvironmentFault(f"{self._where(i)} {problem}")
-        return EnvironmentFault(f"{self._where(i)} failed in {call}: {type(problem).__name__}: {problem}")
+            said = f"{self._where(i)} {problem}"
+        elif isinstance(problem, Hang):
+            said = f"{self._where(i)} did not come back from {call} within {limits.env_timeout:g} s (--env-timeout)"
+        else:
+            said = f"{self._where(i)} failed in {call}: {type(problem).__name__}: {problem}"
+        first_step = call == "step" and self._episode[i] == 0 and not self._actions[i]
+        if self._resets[i] == 0 or first_step:  # it never worked
+            raise EnvironmentFault(said) from problem
+        self.faults += 1
+        if self.faults > limits.max_faults:
+            borne = f"it is fault {self.faults} of this run, and max_faults = {limits.max_faults}"
+            raise EnvironmentFault(f"{said}; {borne}: mend the environment, or bear more (--max-faults)") from problem
+        warnings.warn(
+            f"{said}; it is made anew, and {goes_on} (fault {self.faults}, {limits.max_faults} are borne)",
+            stacklevel=4,
+        )
+        with contextlib.suppress(Exception, Hang):  # it is broken; that it cannot be closed either is no news
+            watchdog.calls += 1
+            self._envs[i].close()
+        watchdog.calls += watchdog.calls % 2
+        try:
+            watchdog.calls += 1
+            self._envs[i] = make_single(self.name, self._options)
+        except Hang:
+            raise EnvironmentFault(f"environment '{self.name}' cannot be made anew: it does not come back") from problem
+        finally:
+            watchdog.calls += watchdog.calls % 2
+        self._resets[i] = 0
 
     # -- all of them
 
@@ -189,22 +273,33 @@ class GymVector:
         taken = np.array(action)  # the caller may use its array again
         if self.has_costs:
             self.cost[:] = 0.0
-        for i, native in enumerate(self._native(action)):
-            self._advance(i, taken[i], native)
-        np.logical_or(self.terminated, self.truncated, out=self.ended)
-        self.episodes.record(self.reward, self.cost[:, None] if self.has_costs else None, self.ended)
-        self.obs[...] = self.next_obs
-        if self.ended.any():
-            for i in map(int, np.flatnonzero(self.ended)):
-                self._episode[i] += 1
-                self._reset(i)
+        self.faulted[:] = False
+        faults = self.faults
+        with self._watchdog:
+            for i, native in enumerate(self._native(action)):
+                try:
+                    self._take(i, taken[i], native)
+                except CumulantError:
+                    raise
+                except (Exception, Hang) as problem:
+                    self._make_anew(i, "step", problem)
+                    self._cut_off(i)
+            np.logical_or(self.terminated, self.truncated, out=self.ended)
+            counted = self.ended if self.faults == faults else self.ended & ~self.faulted
+            self.episodes.record(self.reward, self.cost[:, None] if self.has_costs else None, counted)
+            if counted is not self.ended:
+                self.episodes.open[self.faulted] = 0.0
+            self.obs[...] = self.next_obs
+            if self.ended.any():
+                for i in map(int, np.flatnonzero(self.ended)):
+                    self._next_episode(i)
 
     def restart(self, mask: np.ndarray) -> np.ndarray:
         """Give up the episodes where ``mask [B]`` is set, start the next ones, and return ``obs``."""
         self.episodes.open[mask] = 0.0
-        for i in map(int, np.flatnonzero(mask)):
-            self._episode[i] += 1
-            self._reset(i)
+        with self._watchdog:
+            for i in map(int, np.flatnonzero(mask)):
+                self._next_episode(i)
         return self.obs
 
     def state_dict(self) -> dict[str, Any]:
@@ -214,6 +309,7 @@ class GymVector:
             "episode": list(self._episode),
             "actions": [np.stack(taken) if taken else None for taken in self._actions],
             "obs": self.obs.copy(),
+            "faults": self.faults,
             "has_costs": self.has_costs,
             "log": self.episodes.state_dict(),
         }
@@ -221,11 +317,10 @@ class GymVector:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Rebuild every open episode by replaying its actions."""
         self.seed, self._episode = int(state["seed"]), list(state["episode"])
-        for i, actions in enumerate(state["actions"]):
-            self._reset(i)
-            for taken in () if actions is None else actions:
-                self._advance(i, taken, to_native(self.action_space, np.asarray(taken)))
-                self._rows[i][...] = self._next_rows[i]
+        self.faults = int(state["faults"])
+        with self._watchdog:
+            for i, actions in enumerate(state["actions"]):
+                self._replay(i, () if actions is None else actions)
         if not np.array_equal(self.obs, state["obs"]):
             warnings.warn(
                 f"environment '{self.name}' does not follow from its seed and actions: its open episodes were rebuilt "
@@ -237,8 +332,12 @@ class GymVector:
 
     def close(self) -> None:
         """Close the environments."""
+        self._watchdog.stop()
         for env in self._envs:
-            env.close()
+            try:
+                env.close()
+            except Exception as problem:  # everything that matters is done by now
+                warnings.warn(f"environment '{self.name}' cannot be closed: {problem!r}", stacklevel=2)
 
 
 def _whole_bounds(space: gymnasium.Space) -> tuple[Any, Any]:

@@ -37,6 +37,10 @@ class VectorEnv(Protocol):
     """Cost of the last step, ``[B]`` float32; 0 where an environment has none."""
     has_costs: bool
     """Whether there were costs so far."""
+    faults: int
+    """How often an environment raised, hung or gave what is no number, and was made anew."""
+    faulted: np.ndarray
+    """Whose last step was such a fault, ``[B]`` bool: the episode is truncated there and does not count."""
     terminated: np.ndarray
     truncated: np.ndarray
     ended: np.ndarray

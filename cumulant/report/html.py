@@ -115,7 +115,7 @@ def _head(group: RunGroup, title: str) -> str:
     return (
         f'<header><h1>{escape(title)}</h1><p class="soft">{" · ".join(fact for fact in facts if fact)}</p>'
         f"<pre>{escape(command)}</pre></header>"
-        + (f'<div class="problems">What could not be read:<ul>{problems}</ul></div>' if problems else "")
+        + (f'<div class="problems">Notes:<ul>{problems}</ul></div>' if problems else "")
     )
 
 

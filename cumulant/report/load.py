@@ -32,7 +32,7 @@ class RunData:
         rows: ``metrics.jsonl``.
         timing: ``timing.jsonl``: cumulative seconds of training.
         evaluation: ``evaluation.json``, None when there is none yet.
-        problems: What was missing or left out, one line each.
+        problems: What was missing, left out or went wrong, one line each.
     """
 
     path: Path
@@ -234,6 +234,12 @@ def load_run(path: str | Path) -> RunData:
     rows = _read_lines(place / "metrics.jsonl", problems)
     timing = _read_lines(place / "timing.jsonl", problems)
     evaluation = _evaluation(place, problems)
+    faults = _last(rows, "env/faults")
+    if faults:
+        problems.append(
+            f"an environment failed {faults:.0f} {'time' if faults == 1 else 'times'} in training and was made anew: the "
+            "warnings of the training say which and why; these episodes are not counted"
+        )
     return RunData(place, config, manifest or {}, rows, timing, evaluation, tuple(problems))
 
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from cumulant.engine.faults import limiting_faults
 from cumulant.engine.gym_vector import episode_seed
 from cumulant.engine.vector import make_vector
 from cumulant.envs.batched import Batch
@@ -78,7 +79,8 @@ def test_what_cannot_be_made_says_why(env, options, error, message):
 
 
 def test_an_environment_that_raises_is_named_with_seed_and_episode():
-    envs = make_vector(f"{TOYS}:Broken", 1, seed=0, options={"length": 50})
+    with limiting_faults(max_faults=0, env_timeout=60.0):
+        envs = make_vector(f"{TOYS}:Broken", 1, seed=0, options={"length": 50})
     with pytest.raises(
         EnvironmentFault, match=r"number 0, episode 0, step 2, seed \d+\) failed in step: RuntimeError: the"
     ):

@@ -1,8 +1,13 @@
 """Small Gymnasium environments of a user's own, for tests."""
 
+import time
+from typing import ClassVar
+
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+
+from cumulant.errors import ConfigError
 
 
 class Corridor(gymnasium.Env):
@@ -180,3 +185,93 @@ class Strict(Corridor):
 
     def step(self, action):
         return *super().step(action)[:4], {"action_mask": np.zeros(2, np.int8)}
+
+
+class Flaky(Corridor):
+    """Fails with the episode's own dice: raises, hangs, or gives what is no number."""
+
+    closed = 0
+
+    def __init__(self, rate: float = 0.1, how: str = "raise", at_reset: float = 0.0):
+        super().__init__(length=50, wind=0.2)
+        self.rate, self.how, self.at_reset = rate, how, at_reset
+        self.observation_space = spaces.Box(-1.0, 50.0, (2,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        place, info = super().reset(seed=seed)
+        if seed % 1000 < 1000 * self.at_reset:
+            raise RuntimeError("no reset today")
+        return np.array([place, 0.0], np.float32), info
+
+    def step(self, action):
+        place, _, terminated, _, _ = super().step(action)
+        obs, reward, info = np.array([place, self.steps], np.float32), 1.0, {}
+        if self.np_random.random() < self.rate and (self.steps > 1 or self.rate == 1.0):
+            if self.how == "raise":
+                raise OSError("the line is dead")
+            if self.how == "hang":
+                self._hang()
+            if self.how == "obs":
+                obs[1] = np.nan
+            if self.how == "shape":
+                obs = obs[:1]
+            if self.how == "reward":
+                reward = float("inf")
+            if self.how == "cost":
+                info = {"cost": float("nan")}
+        return obs, reward, terminated, self.steps >= 12, info
+
+    def _hang(self):
+        while True:
+            try:
+                time.sleep(0.01)
+            except Exception:  # as a loop around a socket does
+                continue
+
+    def close(self):
+        type(self).closed += 1
+        raise OSError("already gone")
+
+
+class Busy(Flaky):
+    """Hangs without ever waiting."""
+
+    def _hang(self):
+        while True:
+            pass
+
+
+class Unlucky(Corridor):
+    """Fails at chosen calls of ``step``, counted over all copies there ever were; its episodes are long."""
+
+    fails_at: ClassVar[set[int]] = set()
+    calls = 0
+    for_good = False
+
+    def __init__(self):
+        super().__init__(length=500)
+
+    def reset(self, *, seed=None, options=None):
+        if self.for_good and self.calls >= min(self.fails_at):
+            raise RuntimeError("gone for good")
+        return super().reset(seed=seed)
+
+    def step(self, action):
+        type(self).calls += 1
+        if self.calls in self.fails_at:
+            raise RuntimeError("out of luck")
+        return *super().step(action)[:3], False, {}
+
+
+class Mistaken(Corridor):
+    """Tells its user what is wrong with the call."""
+
+    def step(self, action):
+        raise ConfigError("wind = 3: it must be a probability")
+
+
+class Chatty(gymnasium.Env):
+    """Says something, which no network here reads."""
+
+    observation_space = spaces.Dict(place=spaces.Discrete(3), said=spaces.Text(9))
+    action_space = spaces.Discrete(2)
