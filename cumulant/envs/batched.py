@@ -19,6 +19,7 @@ from numba import njit
 
 from cumulant.envs import lookup
 from cumulant.envs.counter_rng import episode_keys
+from cumulant.envs.spaces import array_space, unflatten
 from cumulant.errors import ConfigError, UsageError
 from cumulant.reward import Reward
 
@@ -36,7 +37,7 @@ class Kernel:
     episodes and does not know the time limit.
 
     Args:
-        observation_space: Of one environment.
+        observation_space: Of one environment; where it is a Dict or Tuple, ``obs [B, D]`` is flat (``envs.spaces``).
         action_space: Of one environment; actions arrive as int64 ``[B]`` (Discrete) or float32 ``[B, A]`` (Box).
         state_size: S.
         reset: See above.
@@ -157,8 +158,8 @@ class Batch:
         self.observation_space, self.action_space = kernel.observation_space, kernel.action_space
         self.outcome_names, self.max_steps = kernel.outcome_names, kernel.max_steps
         self.term_names = kernel.reward.term_names if kernel.reward else ()
-        shape, dtype = kernel.observation_space.shape, kernel.observation_space.dtype
-        self.obs = np.zeros((num_envs, *shape), dtype)  # type: ignore[misc]
+        shown = array_space(kernel.observation_space)
+        self.obs = np.zeros((num_envs, *shown.shape), shown.dtype)  # type: ignore[misc]
         self.next_obs = np.zeros_like(self.obs)
         self.state = np.zeros((num_envs, kernel.state_size))
         self.key = np.zeros(num_envs, np.uint64)
@@ -291,7 +292,10 @@ class BatchVectorEnv(gymnasium.vector.VectorEnv):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:  # type: ignore[override]
         """Start new episodes; see ``gymnasium.vector.VectorEnv.reset``."""
-        return self.batch.reset(entropy() if seed is None else seed).copy(), {}
+        return self._shown(self.batch.reset(entropy() if seed is None else seed)), {}
+
+    def _shown(self, obs: np.ndarray) -> Any:
+        return unflatten(self.single_observation_space, obs.copy())
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Advance every environment; see ``gymnasium.vector.VectorEnv.step``."""
@@ -302,9 +306,9 @@ class BatchVectorEnv(gymnasium.vector.VectorEnv):
             batch.episodes.drain()  # nobody reads them here; Gymnasium's wrappers count for themselves
             final = np.full(self.num_envs, None, dtype=object)
             for i in np.flatnonzero(batch.ended):
-                final[i] = batch.next_obs[i].copy()
+                final[i] = self._shown(batch.next_obs[i])
             info |= {"final_obs": final, "_final_obs": batch.ended.copy()}
-        return batch.obs.copy(), batch.reward.copy(), batch.terminated.copy(), batch.truncated.copy(), info
+        return self._shown(batch.obs), batch.reward.copy(), batch.terminated.copy(), batch.truncated.copy(), info
 
 
 class SingleEnv(gymnasium.Env):
@@ -344,7 +348,7 @@ class SingleEnv(gymnasium.Env):
         return self._first(batch.obs), float(batch.reward[0]), bool(batch.terminated[0]), bool(batch.truncated[0]), info
 
     def _first(self, obs: np.ndarray) -> Any:
-        return obs[0].copy() if obs.ndim > 1 else obs[0]
+        return unflatten(self.observation_space, obs[0].copy() if obs.ndim > 1 else obs[0])
 
 
 def as_batch_action(space: gymnasium.Space, action: Any) -> np.ndarray:

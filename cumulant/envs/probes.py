@@ -9,6 +9,7 @@ probe-discount       reward 1 one step later                               does 
 probe-action         reward 1 for action 1, -1 for action 0                does not improve its policy
 probe-both           reward 1 if the action matches the observation        does not connect policy and observation
 probe-truncation     reward 1 for ever, cut by the time limit              takes a truncation for an end
+probe-cut            cut right before the prize                            bootstraps from the next episode's start
 probe-continuous     reward -(action - observation / 2)^2                  the same as probe-both, continuous
 ===================  ====================================================  ====================================
 
@@ -40,11 +41,15 @@ ENVIRONMENTS = {
     "probe-action": "ProbeAction-v0",
     "probe-both": "ProbeBoth-v0",
     "probe-truncation": "ProbeTruncation-v0",
+    "probe-cut": "ProbeCut-v0",
     "probe-continuous": "ProbeContinuous-v0",
 }
 
 # What the symbol is at the start of an episode; the second step of a probe of two steps shows symbol 1.
 _ALWAYS_ZERO, _ALWAYS_ONE, _RANDOM = 0.0, 1.0, 2.0
+
+# In place of the number of steps: symbol 1 is the last of an episode and follows symbol 0.
+_UNTIL_ONE = -1
 
 
 @dataclass(frozen=True)
@@ -202,8 +207,28 @@ class ProbeTruncation(_Probe):
 
 
 @dataclass(frozen=True)
+class ProbeCut(_Probe):
+    """Probe 7: at 1 there is a reward of 10 and the end; at -1 one goes to 1 and is cut there. The values are 10 and 10 gamma.
+
+    An episode starts at -1 or 1 at random. Who bootstraps from the first observation of the next episode, which is 1 half of
+    the time only, or who takes the truncation for an end, learns too little for -1.
+
+    Args:
+        tabular: Observe a Discrete(2) space instead of a Box.
+    """
+
+    def exact_value(self, obs: np.ndarray, gamma: float) -> np.ndarray:
+        """Return the value of each observation, ``[N]``: 10, or gamma times that."""
+        return np.where(self.symbol(obs) == 1, 10.0, 10.0 * gamma)
+
+    def kernel(self) -> Kernel:
+        """Return the batch kernel."""
+        return self._kernel([[[0.0, 0.0], [10.0, 10.0]]], _RANDOM, _UNTIL_ONE, max_steps=1)
+
+
+@dataclass(frozen=True)
 class ProbeContinuous:
-    """Probe 7: reward -(action - observation / 2)^2 for a random observation of -1 or 1, one step. The best value is 0.
+    """Probe 8: reward -(action - observation / 2)^2 for a random observation of -1 or 1, one step. The best value is 0.
 
     The action is a Box from -1 to 1. A Gaussian policy of deviation s around the best action has the value -s^2.
     """
@@ -247,8 +272,8 @@ def _step(key, clock, action, params, state, obs, reward, terminated, outcomes):
     for i in range(action.shape[0]):
         stage = min(clock[i], 1)
         reward[i] = params[4 + 4 * stage + 2 * int(state[i, 0]) + action[i]]
-        terminated[i] = clock[i] + 1 == length
-        if length == 2 and clock[i] == 0:
+        terminated[i] = clock[i] + 1 == length or (length == _UNTIL_ONE and state[i, 0] == 1.0)
+        if (length == 2 and clock[i] == 0) or length == _UNTIL_ONE:
             state[i, 0] = 1.0
         shown[i] = params[0] + params[1] * state[i, 0]
 

@@ -46,6 +46,8 @@ def step(key, clock, action, params, state, obs, reward, terminated, outcomes): 
 
 @njit(cache=True, error_model="numpy")
 def _frame(s):  # type: ignore[no-untyped-def]
+    if s[_Y] == _BOTTOM:  # lost already: whoever goes on without a restart must not leave the board
+        return 0.0, True
     if s[_LAST] == LEFT:
         s[_PADDLE] = max(s[_PADDLE] - 1.0, 0.0)
     elif s[_LAST] == RIGHT:
