@@ -107,7 +107,7 @@ def train(config: Config, run: Run) -> Policy:
     Returns:
         The policy with the best periodic evaluation.
     """
-    envs = make_vector(config.env, config.num_envs, run.seed_for("envs"), config.env_options)
+    envs = make_vector(config.env, config.num_envs, run.seed_for("envs"), config.env_options, masks="offered")
     net = ActorCritic(envs.observation_space, envs.action_space, **vars(config.network), generator=run.rng("init")).to(
         config.device
     )

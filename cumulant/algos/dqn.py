@@ -158,7 +158,7 @@ def train(config: Config, run: Run) -> Policy:
     Returns:
         The greedy policy with the best periodic evaluation.
     """
-    envs = make_vector(config.env, config.num_envs, run.seed_for("envs"), config.env_options)
+    envs = make_vector(config.env, config.num_envs, run.seed_for("envs"), config.env_options, masks="offered")
     net, slow_net = (
         QNetwork(
             envs.observation_space,

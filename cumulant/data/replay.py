@@ -20,6 +20,7 @@ from gymnasium import spaces
 
 from cumulant.data.shards import Shards
 from cumulant.data.sum_tree import SumTree
+from cumulant.envs.spaces import array_space
 from cumulant.errors import ConfigError
 from cumulant.run import checkpoint
 from cumulant.run.config import require
@@ -114,7 +115,8 @@ class Replay:
                 f"capacity = {config.capacity}: {num_envs} environments and n_step = {config.n_step} need at least "
                 f"{num_envs * (config.n_step + 1)}"
             )
-        shape, dtype = observation_space.shape or (), observation_space.dtype
+        shown = array_space(observation_space)
+        shape, dtype = shown.shape or (), shown.dtype
         discrete = isinstance(action_space, spaces.Discrete)
         action_shape, action_dtype = ((), np.int64) if discrete else ((_size(action_space),), np.float32)
         self._rows: dict[str, np.ndarray] = {

@@ -10,6 +10,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from cumulant.engine.gym_vector import Masks
 from cumulant.engine.policy import Policy
 from cumulant.engine.vector import VectorEnv, make_vector
 from cumulant.envs import lookup
@@ -148,7 +149,7 @@ def episodes_of(
 ) -> dict[str, np.ndarray]:
     """Play episodes of an environment greedily; see ``play``."""
     native = lookup.find(env) is not None
-    masks = mask_slice(policy.observation_space) is not None
+    masks: Masks = "never" if mask_slice(policy.observation_space) is None else "always"
     envs = make_vector(env, min(episodes, MAX_NATIVE_ENVS if native else MAX_GYM_ENVS), seed, options, masks)
     try:
         _check_fit(policy, env, envs.observation_space, envs.action_space)

@@ -10,7 +10,7 @@ import hashlib
 import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium
 import numpy as np
@@ -28,6 +28,9 @@ def episode_seed(seed: int, env_index: int, episode: int) -> int:
     """Return the seed of one episode, below 2**31 because some environments take no more."""
     digest = hashlib.sha256(f"{seed}/{env_index}/{episode}".encode()).digest()
     return int.from_bytes(digest[:4], "big") >> 1
+
+
+Masks = Literal["never", "offered", "always"]
 
 
 class GymVector:
@@ -53,20 +56,20 @@ class GymVector:
         num_envs: B.
         seed: Run seed.
         options: Keyword arguments of the environment.
-        masks: Whether to show ``info["action_mask"]`` as part of the observation.
+        masks: When to show ``info["action_mask"]`` as part of the observation.
 
     Raises:
         ConfigError: If a part of a space is not supported (message names it), or there are no masks.
         EnvironmentFault: If an environment never works, here or after it was made anew, or at too many faults.
     """
 
-    def __init__(self, env: str, num_envs: int, seed: int, options: Mapping[str, Any], masks: bool = False) -> None:
+    def __init__(self, env: str, num_envs: int, seed: int, options: Mapping[str, Any], masks: Masks = "never") -> None:
         self.name, self.num_envs, self.seed, self._options = env, num_envs, int(seed), dict(options)
         self._envs = [make_single(env, options) for _ in range(num_envs)]
         self.observation_space, self.action_space = self._envs[0].observation_space, self._envs[0].action_space
         try:
             action_shape(self.action_space)  # refuses what is not supported
-            self._masks = num_logits(self.action_space) if masks and mask_slice(self.observation_space) is None else 0
+            self._masks = num_logits(self.action_space) if self._wants_masks(masks) else 0
             if self._masks:
                 self.observation_space = masked(self.observation_space, self._masks)
             shown = array_space(self.observation_space)
@@ -100,6 +103,19 @@ class GymVector:
         with self._watchdog:
             for i in range(num_envs):
                 self._next_episode(i)
+
+    def _wants_masks(self, masks: Masks) -> bool:
+        """Return whether the masks of infos are to be shown."""
+        if masks == "never" or mask_slice(self.observation_space) is not None:
+            return False
+        if masks == "always":
+            return True
+        if isinstance(self.action_space, spaces.Box):
+            return False
+        try:
+            return "action_mask" in self._envs[0].reset(seed=episode_seed(self.seed, 0, 0))[1]
+        except Exception:  # it is reset again in a moment, and that says what is wrong
+            return False
 
     # -- one environment
 
@@ -253,7 +269,7 @@ class GymVector:
 
     # -- all of them
 
-    def _native(self, action: np.ndarray) -> Sequence[Any]:
+    def _native(self, action: np.ndarray) -> Sequence[Any] | np.ndarray:
         """Return an action for each environment, in arrays of their own: an environment may change what it gets."""
         if self._discrete is not None:
             return (action + self._discrete).tolist()

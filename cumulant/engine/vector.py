@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import gymnasium
 import numpy as np
 
-from cumulant.engine.gym_vector import GymVector
+from cumulant.engine.gym_vector import GymVector, Masks
 from cumulant.envs import lookup
 from cumulant.envs.batched import Batch, EpisodeLog
 from cumulant.envs.spaces import mask_slice
@@ -72,7 +72,7 @@ class VectorEnv(Protocol):
 
 
 def make_vector(
-    env: str, num_envs: int, seed: int, options: Mapping[str, Any] | None = None, masks: bool = False
+    env: str, num_envs: int, seed: int, options: Mapping[str, Any] | None = None, masks: Masks = "never"
 ) -> VectorEnv:
     """Make a batch of environments.
 
@@ -81,8 +81,9 @@ def make_vector(
         num_envs: B.
         seed: Every episode's randomness follows from it, the environment's index and the episode's number.
         options: Options of a native environment, or keyword arguments of any other.
-        masks: Whether observations bring the action mask with them: an environment that gives ``info["action_mask"]`` is then
-            shown with observations ``{"action_mask", "observation"}``; one whose observations are so anyway stays as it is.
+        masks: When observations bring the action mask with them: an environment that gives ``info["action_mask"]`` is then
+            shown with observations ``{"action_mask", "observation"}``, "offered" by any that gives it, "always" or it is an
+            error. One whose observations are so anyway stays as it is.
 
     Raises:
         UsageError: If there is no such environment (message names the closest).
@@ -94,6 +95,6 @@ def make_vector(
     if lookup.find(env) is None:
         return GymVector(env, num_envs, seed, options, masks)
     kernel = lookup.build(env, options)
-    if masks and mask_slice(kernel.observation_space) is None:
+    if masks == "always" and mask_slice(kernel.observation_space) is None:
         raise ConfigError(f"environment '{env}' has no action masks")
     return Batch(kernel, num_envs, seed)

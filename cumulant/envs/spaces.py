@@ -317,11 +317,10 @@ def same_kind(one: gymnasium.Space, other: gymnasium.Space) -> bool:
     """
     if type(one) is not type(other):
         return False
-    if isinstance(one, spaces.Dict | spaces.Tuple):
-        ours, theirs = (
-            space.spaces if isinstance(space, spaces.Dict) else dict(enumerate(space.spaces)) for space in (one, other)
-        )
-        return list(ours) == list(theirs) and all(same_kind(ours[key], theirs[key]) for key in ours)
+    if isinstance(one, spaces.Dict) and isinstance(other, spaces.Dict):
+        return list(one) == list(other) and all(same_kind(one[key], other[key]) for key in one)
+    if isinstance(one, spaces.Tuple) and isinstance(other, spaces.Tuple):
+        return len(one) == len(other) and all(same_kind(a, b) for a, b in zip(one, other))
     if isinstance(one, CATEGORIES):
         return np.array_equal(_choices(one)[0], _choices(other)[0]) and one.shape == other.shape
     return one.shape == other.shape

@@ -14,6 +14,7 @@ from cumulant.engine.collect import collect
 from cumulant.engine.policy import Policy
 from cumulant.engine.vector import make_vector
 from cumulant.errors import ConfigError, RunError
+from cumulant.loading import load_attribute
 from cumulant.nn.actor_critic import ActorCritic
 from cumulant.nn.memory import Remembered
 
@@ -233,3 +234,19 @@ def test_a_network_of_ones_own_trains_saves_and_is_not_imported_for_strangers(tr
     (run / "policy" / "card.json").write_text(card.replace(policy.card["host"], "elsewhere"))
     with pytest.raises(RunError, match=r"would import mynet\.py:Squares, and another machine wrote it"):
         api.load(run)
+
+
+@pytest.mark.parametrize("algo", ["ppo", "a2c", "reinforce", "dqn"])
+def test_masks_of_an_info_are_read_in_training_and_in_evaluation(train_one, algo):
+    """The corridor refuses what its mask forbids, with an error."""
+    small = {"num_envs": 4, "horizon": 16, "total_steps": 640, "eval_episodes": 4}
+    run = train_one(algo, f"{TOYS}:Gated", env_options={"wind": 0.0}, **small)
+    policy = Policy.load(run / "policy", "best")
+    env = load_attribute(f"{TOYS}:Gated")(wind=0.0)
+    obs, info = env.reset(seed=0)
+    over = False
+    while not over:
+        obs, _, terminated, truncated, info = env.step(
+            policy.act({"observation": obs, "action_mask": info["action_mask"]})
+        )
+        over = terminated or truncated

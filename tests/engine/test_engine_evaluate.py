@@ -67,7 +67,7 @@ class LastAllowed(torch.nn.Module):
 
 def test_a_policy_that_reads_masks_gets_them_when_it_is_evaluated():
     env = f"{TOYS}:Gated"
-    policy = Policy(LastAllowed(make_vector(env, 1, 0, masks=True)))
+    policy = Policy(LastAllowed(make_vector(env, 1, 0, masks="always")))
     played = episodes_of(policy, env, 6, 0, {"wind": 0.0})  # the environment refuses what the mask forbids
     assert played["return"].tolist() == [1.0] * 6
     with pytest.raises(ConfigError, match="Corridor' has no action masks"):

@@ -116,7 +116,7 @@ def allowed(envs, rng):
 
 @pytest.mark.parametrize(("env", "sizes"), [(f"{TOYS}:Gated", (2, 5)), ("Taxi-v4", (6, 500))])
 def test_a_mask_of_the_info_becomes_part_of_the_observation(env, sizes):
-    envs = make_vector(env, 3, seed=0, masks=True)
+    envs = make_vector(env, 3, seed=0, masks="always")
     assert isinstance(envs, GymVector)
     assert envs.obs.shape == (3, sum(sizes))
     assert mask_slice(envs.observation_space) == slice(0, sizes[0])
@@ -131,23 +131,23 @@ def test_a_mask_of_the_info_becomes_part_of_the_observation(env, sizes):
 
 
 def test_masks_survive_a_restore():
-    envs, rng = make_vector(f"{TOYS}:Gated", 2, seed=0, masks=True), np.random.default_rng(0)
+    envs, rng = make_vector(f"{TOYS}:Gated", 2, seed=0, masks="always"), np.random.default_rng(0)
     for _ in range(23):
         envs.step(allowed(envs, rng))
-    restored = make_vector(f"{TOYS}:Gated", 2, seed=1, masks=True)
+    restored = make_vector(f"{TOYS}:Gated", 2, seed=1, masks="always")
     restored.load_state_dict(envs.state_dict())
     np.testing.assert_array_equal(restored.obs, envs.obs)
 
 
 def test_masks_that_are_not_there_are_named():
     with pytest.raises(ConfigError, match="has no action masks: its info has no 'action_mask'"):
-        make_vector(f"{TOYS}:Corridor", 1, seed=0, masks=True)
+        make_vector(f"{TOYS}:Corridor", 1, seed=0, masks="always")
     with pytest.raises(ConfigError, match="'warfarin' has no action masks"):
-        make_vector("warfarin", 1, seed=0, masks=True)
+        make_vector("warfarin", 1, seed=0, masks="always")
     with pytest.raises(ConfigError, match="Reach': actions of Box cannot be masked"):
-        make_vector(f"{TOYS}:Reach", 1, seed=0, masks=True)
+        make_vector(f"{TOYS}:Reach", 1, seed=0, masks="always")
     with pytest.raises(EnvironmentFault, match=r"step 0, .* that forbids every action"):
-        make_vector(f"{TOYS}:Strict", 1, seed=0, options={"wind": 0.0}, masks=True).step(np.array([1]))
+        make_vector(f"{TOYS}:Strict", 1, seed=0, options={"wind": 0.0}, masks="always").step(np.array([1]))
 
 
 def test_a_part_that_is_not_supported_is_named_with_the_environment():
