@@ -20,9 +20,11 @@ import tyro
 
 from cumulant.data.batch import minibatches
 from cumulant.engine.collect import collect
+from cumulant.engine.constraint import ConstraintConfig, Multiplier
 from cumulant.engine.evaluate import Keeper, episode_metrics
 from cumulant.engine.policy import Policy
 from cumulant.engine.vector import make_vector
+from cumulant.maths.constraint import penalised
 from cumulant.maths.kl import kl_estimate
 from cumulant.maths.policy import clip_fraction, clipped_policy_loss
 from cumulant.maths.returns import gae
@@ -86,6 +88,8 @@ class Config:
     """Remember the episode so far, for when an observation does not tell all."""
     memory_size: int = 64
     """Length of what is remembered."""
+    constraint: ConstraintConfig = field(default_factory=ConstraintConfig)
+    """A limit on what episodes may cost."""
     eval_every_steps: int = 0
     """Steps between evaluations that keep the best policy; 0 for twenty in a run."""
     eval_episodes: int = 100
@@ -128,14 +132,16 @@ def train(config: Config, run: Run) -> Policy:
         **vars(config.network),
         memory=config.memory,
         memory_size=config.memory_size,
+        costs=config.constraint.cost_limit is not None,
         generator=run.rng("init"),
     ).to(config.device)
     flat = Flat(net)
     optimizer = FlatAdam(flat, config.learning_rate, eps=1e-5)
     reward_scale = RewardScale(config.num_envs, config.gamma).to(config.device)
-    remembered = Remembered(net.memory, config.num_envs)
+    remembered, multiplier = Remembered(net.memory, config.num_envs), Multiplier(config.constraint)
     keeper = Keeper(Policy(net), run, config.env, config.env_options, config.eval_episodes)
-    run.track(net=net, optimizer=optimizer, reward_scale=reward_scale, remembered=remembered, envs=envs, keeper=keeper)
+    run.track(net=net, optimizer=optimizer, reward_scale=reward_scale, envs=envs, keeper=keeper)
+    run.track(remembered=remembered, multiplier=multiplier)
     act_rng, shuffle_rng = run.rng("act"), run.rng("shuffle")
 
     batch_size = config.num_envs * config.horizon
@@ -155,8 +161,20 @@ def train(config: Config, run: Run) -> Policy:
         advantage = gae(
             reward, rollout.value, rollout.next_value, rollout.terminated, rollout.ended, config.gamma, config.lam
         )
-        target = advantage + rollout.value
-        samples = [rollout.obs, rollout.action, rollout.logp, rollout.value, advantage, target]
+        target = cost_target = advantage + rollout.value
+        if rollout.cost_value is not None and rollout.next_cost_value is not None:
+            cost_advantage = gae(
+                rollout.cost,
+                rollout.cost_value,
+                rollout.next_cost_value,
+                rollout.terminated,
+                rollout.ended,
+                config.gamma,
+                config.lam,
+            )
+            cost_target = cost_advantage + rollout.cost_value
+            advantage = penalised(advantage, cost_advantage, multiplier.value)
+        samples = [rollout.obs, rollout.action, rollout.logp, rollout.value, advantage, target, cost_target]
         if rollout.state is None:
             samples = [x.flatten(0, 1) for x in samples]  # [T * B]
         else:  # sequences stay whole: [B, T]
@@ -164,7 +182,7 @@ def train(config: Config, run: Run) -> Policy:
 
         for _ in range(config.epochs):
             for minibatch in minibatches(samples, config.minibatches, shuffle_rng):
-                obs, action, logp_old, value_old, advantage, target, *ended_state = minibatch
+                obs, action, logp_old, value_old, advantage, target, cost_target, *ended_state = minibatch
                 seen = net.features(obs, *ended_state)
                 logp, entropy = net.logp_entropy(seen, action)
                 value = net.value(seen)
@@ -175,6 +193,8 @@ def train(config: Config, run: Run) -> Policy:
                     critic_loss = value_loss(value, target).mean()
                 else:
                     critic_loss = clipped_value_loss(value, value_old, target, config.value_clip).mean()
+                if multiplier.active:
+                    critic_loss = critic_loss + value_loss(net.cost_value(seen), cost_target).mean()
                 loss = policy_loss + config.value_coef * critic_loss
                 if entropy_coef > 0.0:
                     loss = loss - entropy_coef * entropy.mean()
@@ -187,9 +207,12 @@ def train(config: Config, run: Run) -> Policy:
                 break
 
         net.observe(rollout.flat)
+        metrics = episode_metrics(envs)
+        multiplier.update(metrics)
         run.log(
             steps=warm_up + (iteration + 1) * batch_size,
-            **episode_metrics(envs),
+            **metrics,
+            **multiplier.metrics(),
             **{
                 "loss/policy": policy_loss.item(),
                 "loss/value": critic_loss.item(),

@@ -118,7 +118,7 @@ class Episodes:
         if len(stops) < self.cut_after and not stops.any(0).all():
             return None
         counts = stops.int().cumsum(0) - stops.int() == 0  # it had not stopped before
-        columns = [f.name for f in fields(Rollout) if f.name != "state"]  # there is no memory here
+        columns = [f.name for f in fields(Rollout) if getattr(self.parts[0], f.name) is not None]
         return Rollout(*(torch.cat([getattr(part, name) for part in self.parts]) for name in columns)), counts
 
     def state_dict(self) -> dict[str, Any]:

@@ -25,6 +25,8 @@ class Rollout:
         terminated: Whether the episode reached an end of its own, ``[T, B]`` bool.
         ended: Whether it stopped at all: terminated or truncated, ``[T, B]`` bool.
         state: What a memory held before the first step, ``[B, S]``; None without one.
+        cost_value: As ``value``, of costs, ``[T, B]``; None without a critic of costs.
+        next_cost_value: As ``next_value``, of costs.
     """
 
     flat: torch.Tensor
@@ -38,6 +40,8 @@ class Rollout:
     terminated: torch.Tensor
     ended: torch.Tensor
     state: torch.Tensor | None = None
+    cost_value: torch.Tensor | None = None
+    next_cost_value: torch.Tensor | None = None
 
 
 def minibatches(

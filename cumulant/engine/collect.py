@@ -6,6 +6,8 @@ what the policy read while it acted.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from cumulant.data.batch import Rollout
@@ -65,17 +67,40 @@ def collect(
     obs = net.normalise(flat)
     action = torch.stack(actions)
     seen = torch.stack(features) if net.reads else obs[:-1]
-    value = net.value(seen)
     last, _ = net.step(obs[-1], state)
-    next_value = torch.cat([value[1:], net.value(last).unsqueeze(0)])
-    truncated = (ended & ~terminated).to(device)
-    if truncated.any():
-        final = net.encode(raw_next[truncated.cpu()].to(device))
+    cut = ended & ~terminated
+    truncated = cut.to(device)
+    final = None
+    if cut.any():
         before = torch.stack(states)[truncated] if states else None
-        next_value[truncated] = net.value(net.step(final, before)[0])
+        final, _ = net.step(net.encode(raw_next[cut].to(device)), before)
+
+    def values(critic: Callable[[torch.Tensor], torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the value of each observation, and of what followed each action, ``[T, B]`` each."""
+        value = critic(seen)
+        next_value = torch.cat([value[1:], critic(last).unsqueeze(0)])
+        if final is not None:
+            next_value[truncated] = critic(final)
+        return value, next_value
+
+    value, next_value = values(net.value)
+    cost_value, next_cost_value = (None, None) if net.cost_critic is None else values(net.cost_value)
     logp, _ = net.logp_entropy(seen, action)
     start = None if remembered is None else remembered.state
     if remembered is not None:
         remembered.state = state
-    on_device = [x.to(device) for x in (reward, cost, terminated, ended)]
-    return Rollout(flat[:-1], obs[:-1], action, logp, value, next_value, *on_device, state=start)
+    return Rollout(
+        flat=flat[:-1],
+        obs=obs[:-1],
+        action=action,
+        logp=logp,
+        value=value,
+        next_value=next_value,
+        reward=reward.to(device),
+        cost=cost.to(device),
+        terminated=terminated.to(device),
+        ended=ended.to(device),
+        state=start,
+        cost_value=cost_value,
+        next_cost_value=next_cost_value,
+    )

@@ -35,6 +35,7 @@ class ActorCritic(nn.Module):
         net: See ``NetworkConfig``.
         memory: "none", "gru" or "lstm": what is remembered of the episode so far.
         memory_size: Length of what is remembered.
+        costs: Whether there is a second critic, of costs.
 
     Raises:
         ConfigError: If a space is not supported, or a combination is not (message names it).
@@ -51,6 +52,7 @@ class ActorCritic(nn.Module):
         net: str = "auto",
         memory: str = "none",
         memory_size: int = 64,
+        costs: bool = False,
     ) -> None:
         super().__init__()
         self.observation_space, self.action_space = observation_space, action_space
@@ -62,6 +64,7 @@ class ActorCritic(nn.Module):
             "net": net,
             "memory": memory,
             "memory_size": memory_size,
+            "costs": costs,
         }
         self.head = head_for(action_space)
         self.mask_size = mask_size(observation_space)
@@ -81,6 +84,7 @@ class ActorCritic(nn.Module):
         self.reads = self.trunk.shared or self.memory is not None  # otherwise features are the encoded observations
         self.actor = tower(net, size, hidden, self.head.size, activation, 0.01, generator)
         self.critic = tower(net, size, hidden, 1, activation, 1.0, generator)
+        self.cost_critic = tower(net, size, hidden, 1, activation, 1.0, generator) if costs else None
 
     def flat(self, obs: torch.Tensor) -> torch.Tensor:
         """Return raw observations as vectors, not yet normalised, ``[..., D]``: what running statistics are fed with."""
@@ -157,6 +161,11 @@ class ActorCritic(nn.Module):
     def value(self, features: torch.Tensor) -> torch.Tensor:
         """Return the value of each observation, ``[...]``."""
         return self.critic(self._split(features, self.size)[0]).squeeze(-1)
+
+    def cost_value(self, features: torch.Tensor) -> torch.Tensor:
+        """Return what is still to be paid from each observation on, ``[...]``."""
+        assert self.cost_critic is not None
+        return self.cost_critic(self._split(features, self.size)[0]).squeeze(-1)
 
     def logp_entropy(self, features: torch.Tensor, action: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the log-probability of each action and the policy's entropy, ``[...]`` each."""
