@@ -1,10 +1,8 @@
 """DQN on the analytic probes, in every mode: what it learned is the exact value and the best action of every observation."""
 
-import gymnasium
 import numpy as np
 import pytest
 import torch
-from gymnasium import spaces
 
 from cumulant.engine.policy import Policy
 from cumulant.envs import lookup, probes
@@ -79,31 +77,3 @@ def test_discrete_observations(train_one, name):
 def test_worse_actions_have_their_own_values(train_one):
     _, obs, policy = learn(train_one, "probe-both", 0, "plain")
     np.testing.assert_allclose(values(policy, obs), [[1.0, -1.0], [-1.0, 1.0]], atol=0.1)
-
-
-class CutBeforeThePrize(gymnasium.Env):
-    """Start at -1 or 1. At 1: reward 10, the end. At -1: go to 1, but be cut there. The values are 9 and 10.
-
-    Who bootstraps from the first observation of the next episode, which is 1 half of the time only, learns 8.2 for -1.
-    """
-
-    def __init__(self):
-        self.observation_space, self.action_space = spaces.Box(-1, 1, (1,), np.float32), spaces.Discrete(2)
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.place = np.array([self.np_random.choice([-1.0, 1.0])], np.float32)
-        return self.place, {}
-
-    def step(self, action):
-        prize = self.place[0] > 0
-        return np.ones(1, np.float32), 10.0 * prize, bool(prize), not prize, {}
-
-
-@pytest.mark.parametrize("mode", ["plain", "3 steps", "rainbow"])
-def test_truncations_bootstrap_from_the_final_observation(train_one, mode):
-    fields = {**SETTING, **MODES[mode]}
-    fields["network"] = {"hidden": (32,), **fields.get("network", {})}
-    run = train_one("dqn", f"{__file__}:CutBeforeThePrize", **fields)
-    learned = values(Policy.load(run / "policy", "last"), np.array([[-1.0], [1.0]], np.float32)).max(axis=1)
-    np.testing.assert_allclose(learned, [9.0, 10.0], atol=0.1)

@@ -45,8 +45,10 @@ def learn(train_one, name, seed, tabular=False, **fields):
 @pytest.mark.parametrize("name", TABLES)
 def test_the_learned_baseline_is_exact_and_actions_best(train_one, name, tabular, seed):
     probe, obs, value, action = learn(train_one, name, seed, tabular)
-    # seen: below 0.004; a truncation taken for an end would be off by 6
-    np.testing.assert_allclose(value, probe.exact_value(obs, GAMMA), rtol=0.01, atol=0.02)
+    # seen: below 0.004, a truncation taken for an end would be off by 6; where values of 10 follow each other, below 0.08, and
+    # a start of the next episode taken for the final observation would be off by 0.4 at least
+    atol = 0.2 if name == "probe-cut" else 0.02
+    np.testing.assert_allclose(value, probe.exact_value(obs, GAMMA), atol=atol)
     if name in DECIDES:
         np.testing.assert_array_equal(action, probe.best_action(obs))
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from cumulant.errors import ConfigError, UsageError
 from cumulant.nn.actor_critic import ActorCritic
+from cumulant.nn.conv import Pixels
 from cumulant.nn.encoder import encode, encoded_size, mask_size, parts
 from cumulant.nn.mlp import residual_mlp
 from cumulant.nn.network import NetworkConfig, trunk
@@ -256,3 +257,10 @@ def test_a_module_that_does_not_fit_is_refused(own, name, said):
 def test_a_network_that_does_not_exist_is_named():
     with pytest.raises(ConfigError, match=r"net = 'cn': it must be .*did you mean 'cnn'"):
         NetworkConfig(net="cn")
+
+
+def test_bytes_are_scaled_by_the_highest_that_the_space_allows():
+    """255 for pictures; cells of a board that are 0 or 1 stay 0 or 1."""
+    for highest in (255, 1):
+        pixels = Pixels(spaces.Box(0, highest, (6, 6, 3), np.uint8))
+        assert pixels(torch.full((2, 108), highest, dtype=torch.uint8)).unique().tolist() == [1.0]
