@@ -52,7 +52,7 @@ def play(act: Act, envs: VectorEnv, episodes: int, forget: Forget | None = None)
     while (played < share).any():
         envs.step(act(envs.obs))
         sums[:, 0] += envs.reward
-        sums[:, 1] += 1.0
+        sums[:, 1] += envs.alive
         sums[:, 2:-1] += outcomes
         sums[:, -1] += envs.cost
         over = envs.ended
@@ -149,8 +149,10 @@ def episodes_of(
 ) -> dict[str, np.ndarray]:
     """Play episodes of an environment greedily; see ``play``."""
     native = lookup.find(env) is not None
-    masks: Masks = "never" if mask_slice(policy.observation_space) is None else "always"
-    envs = make_vector(env, min(episodes, MAX_NATIVE_ENVS if native else MAX_GYM_ENVS), seed, options, masks)
+    masks = mask_slice(policy.observation_space) is not None
+    envs = make_vector(
+        env, min(episodes, MAX_NATIVE_ENVS if native else MAX_GYM_ENVS), seed, options, masks, whole=True
+    )
     try:
         _check_fit(policy, env, envs.observation_space, envs.action_space)
         greedy = Greedy(policy)

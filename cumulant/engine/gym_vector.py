@@ -9,15 +9,14 @@ import contextlib
 import hashlib
 import math
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 
 from cumulant.engine.faults import Hang, Watchdog, Wrong, fault_limits
-from cumulant.engine.single import make_single
 from cumulant.envs.actions import action_shape, to_native
 from cumulant.envs.batched import EpisodeLog
 from cumulant.envs.spaces import Layout, array_space, is_nested, mask_slice, masked, num_logits
@@ -30,7 +29,23 @@ def episode_seed(seed: int, env_index: int, episode: int) -> int:
     return int.from_bytes(digest[:4], "big") >> 1
 
 
-Masks = Literal["never", "offered", "always"]
+def read_mask(info: Mapping[str, Any], size: int, terminated: bool) -> np.ndarray:
+    """Return ``info["action_mask"]``, ``[size]``; where an episode has terminated nothing is chosen, so that anything goes.
+
+    Raises:
+        Wrong: If it is missing, has another size, or forbids every action.
+    """
+    given = info.get("action_mask")
+    mask = None if given is None else np.hstack(given)
+    if mask is not None and mask.shape == (size,) and mask.any():
+        return mask
+    if terminated:
+        return np.ones(size, np.int8)
+    if mask is None:
+        raise Wrong("gave no info['action_mask']")
+    if mask.shape == (size,):
+        raise Wrong("gave an info['action_mask'] that forbids every action")
+    raise Wrong(f"gave an info['action_mask'] {given}: {size} entries are needed, one for each choice")
 
 
 class GymVector:
@@ -48,25 +63,28 @@ class GymVector:
     fails in its first reset, or the very first step.
 
     Attributes:
+        envs: The environments.
         faults: How many faults there were.
         faulted: Whose last step was one, ``[B]`` bool.
 
     Args:
-        env: Gymnasium id or path of a class.
+        env: What messages call it.
         num_envs: B.
         seed: Run seed.
-        options: Keyword arguments of the environment.
-        masks: When to show ``info["action_mask"]`` as part of the observation.
+        make: Makes one environment.
+        masks: Whether to show ``info["action_mask"]`` as part of the observation.
 
     Raises:
         ConfigError: If a part of a space is not supported (message names it), or there are no masks.
         EnvironmentFault: If an environment never works, here or after it was made anew, or at too many faults.
     """
 
-    def __init__(self, env: str, num_envs: int, seed: int, options: Mapping[str, Any], masks: Masks = "never") -> None:
-        self.name, self.num_envs, self.seed, self._options = env, num_envs, int(seed), dict(options)
-        self._envs = [make_single(env, options) for _ in range(num_envs)]
-        self.observation_space, self.action_space = self._envs[0].observation_space, self._envs[0].action_space
+    def __init__(
+        self, env: str, num_envs: int, seed: int, make: Callable[[], gymnasium.Env], masks: bool = False
+    ) -> None:
+        self.name, self.num_envs, self.seed, self._make = env, num_envs, int(seed), make
+        self.envs = [make() for _ in range(num_envs)]
+        self.observation_space, self.action_space = self.envs[0].observation_space, self.envs[0].action_space
         try:
             action_shape(self.action_space)  # refuses what is not supported
             self._masks = num_logits(self.action_space) if self._wants_masks(masks) else 0
@@ -89,12 +107,13 @@ class GymVector:
         self.episodes = EpisodeLog(num_envs, ("cost",))
         self.outcome_names: tuple[str, ...] = ()
         self.term_names: tuple[str, ...] = ()
-        spec = self._envs[0].spec
+        spec = self.envs[0].spec
         self.max_steps = int(spec.max_episode_steps or 0) if spec is not None else 0
         self._discrete = int(self.action_space.start) if isinstance(self.action_space, spaces.Discrete) else None
         plain = isinstance(self.action_space, spaces.Box) and np.issubdtype(self.action_space.dtype, np.floating)
         self._box = (num_envs, *(self.action_space.shape or ())) if plain else None
         self.faults, self.faulted = 0, np.zeros(num_envs, bool)
+        self.alive = np.ones(num_envs, bool)
         self._limits = fault_limits()
         self._watchdog = Watchdog(self._limits.env_timeout)
         self._resets = [0] * num_envs  # of the environment object that there is now
@@ -133,7 +152,7 @@ class GymVector:
         """
         if self._layout is not None:
             if self._masks:
-                obs = {"action_mask": self._mask(info, terminated), "observation": obs}
+                obs = {"action_mask": read_mask(info, self._masks, terminated), "observation": obs}
             try:
                 self._layout.flatten(obs, row)
             except ValueError as problem:
@@ -151,26 +170,12 @@ class GymVector:
             raise Wrong(f"gave an observation that is not finite: {array}")
         row[...] = array
 
-    def _mask(self, info: Mapping[str, Any], terminated: bool) -> np.ndarray:
-        """Return the action mask of an info; where an episode has terminated nothing is chosen, so that anything goes."""
-        given = info.get("action_mask")
-        mask = None if given is None else np.hstack(given)
-        if mask is not None and mask.shape == (self._masks,) and mask.any():
-            return mask
-        if terminated:
-            return np.ones(self._masks, np.int8)
-        if given is None:
-            raise Wrong("gave no info['action_mask']")
-        if mask is not None and mask.shape == (self._masks,):
-            raise Wrong("gave an info['action_mask'] that forbids every action")
-        raise Wrong(f"gave an info['action_mask'] {given}: {self._masks} entries are needed, one for each choice")
-
     def _start(self, i: int) -> None:
         """Reset one environment to its episode."""
         watchdog, seed = self._watchdog, episode_seed(self.seed, i, self._episode[i])
         self._actions[i] = []
         watchdog.calls += 1
-        obs, info = self._envs[i].reset(seed=seed)
+        obs, info = self.envs[i].reset(seed=seed)
         watchdog.calls += 1
         if self._masks and self._episode[i] == 0 and "action_mask" not in info:
             raise ConfigError(f"environment '{self.name}' has no action masks: its info has no 'action_mask'")
@@ -181,7 +186,7 @@ class GymVector:
         """Take one step of one environment and write what came of it into its rows."""
         watchdog = self._watchdog
         watchdog.calls += 1
-        obs, reward, self.terminated[i], self.truncated[i], info = self._envs[i].step(native)
+        obs, reward, self.terminated[i], self.truncated[i], info = self.envs[i].step(native)
         watchdog.calls += 1
         self._show(obs, info, self.terminated[i], self._next_rows[i])
         reward = float(reward)
@@ -256,11 +261,11 @@ class GymVector:
         )
         with contextlib.suppress(Exception, Hang):  # it is broken; that it cannot be closed either is no news
             watchdog.calls += 1
-            self._envs[i].close()
+            self.envs[i].close()
         watchdog.calls += watchdog.calls % 2
         try:
             watchdog.calls += 1
-            self._envs[i] = make_single(self.name, self._options)
+            self.envs[i] = self._make()
         except Hang:
             raise EnvironmentFault(f"environment '{self.name}' cannot be made anew: it does not come back") from problem
         finally:
@@ -349,7 +354,7 @@ class GymVector:
     def close(self) -> None:
         """Close the environments."""
         self._watchdog.stop()
-        for env in self._envs:
+        for env in self.envs:
             try:
                 env.close()
             except Exception as problem:  # everything that matters is done by now

@@ -1,4 +1,4 @@
-"""One Gymnasium environment, from an id or the path of a class."""
+"""One environment, from a Gymnasium id or the path of a class or function."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ from typing import Any
 
 import gymnasium
 
+from cumulant.engine.parallel import is_parallel
 from cumulant.envs import lookup, register
 from cumulant.errors import CumulantError, EnvironmentFault, MissingPackage, UsageError, did_you_mean
 from cumulant.loading import load_attribute
 
 
-def make_single(env: str, options: Mapping[str, Any]) -> gymnasium.Env:
-    """Make one Gymnasium environment from an id or the path of a class.
+def make_single(env: str, options: Mapping[str, Any]) -> Any:
+    """Make one environment from a Gymnasium id, or the path of a class or function that makes one.
+
+    Returns:
+        A ``gymnasium.Env``, or a parallel environment of several agents.
 
     Raises:
         UsageError: If there is no such environment.
@@ -46,6 +50,8 @@ def make_single(env: str, options: Mapping[str, Any]) -> gymnasium.Env:
         raise MissingPackage(f"environment '{env}' needs the package '{problem.name}': {problem}") from problem
     except Exception as problem:
         raise EnvironmentFault(f"environment '{env}' cannot be made: {type(problem).__name__}: {problem}") from problem
-    if not isinstance(made, gymnasium.Env):
-        raise UsageError(f"'{env}' is a {type(made).__name__}, not a gymnasium.Env")
+    if not isinstance(made, gymnasium.Env) and not is_parallel(made):
+        raise UsageError(
+            f"'{env}' is a {type(made).__name__}, not a gymnasium.Env and not a parallel environment of PettingZoo"
+        )
     return made

@@ -1,7 +1,8 @@
 """Any environment as a batch, every episode addressed by (seed, environment, episode).
 
 ``make_vector`` takes the short name of a native environment ("warfarin"), a Gymnasium id ("CartPole-v1"), or the path of a
-class, ``package.module:EnvClass`` or ``folder/file.py:EnvClass``, which needs no registration. All give the same interface,
+class, ``package.module:EnvClass`` or ``folder/file.py:EnvClass``, which needs no registration; that may also make a parallel
+environment of several agents, as ``pettingzoo.butterfly.pistonball_v6:parallel_env`` does. All give the same interface,
 ``VectorEnv``. Where a native environment replaces one of Gymnasium's, the native one is used.
 """
 
@@ -13,7 +14,9 @@ from typing import Any, Protocol
 import gymnasium
 import numpy as np
 
-from cumulant.engine.gym_vector import GymVector, Masks
+from cumulant.engine.gym_vector import GymVector
+from cumulant.engine.parallel import ParallelVector, is_parallel
+from cumulant.engine.single import make_single
 from cumulant.envs import lookup
 from cumulant.envs.batched import Batch, EpisodeLog
 from cumulant.envs.spaces import mask_slice
@@ -41,6 +44,8 @@ class VectorEnv(Protocol):
     """How often an environment raised, hung or gave what is no number, and was made anew."""
     faulted: np.ndarray
     """Whose last step was such a fault, ``[B]`` bool: the episode is truncated there and does not count."""
+    alive: np.ndarray
+    """Whose last step was an agent's that had not ended before, ``[B]`` bool: all, but for teams that play on (``whole``)."""
     terminated: np.ndarray
     truncated: np.ndarray
     ended: np.ndarray
@@ -72,18 +77,23 @@ class VectorEnv(Protocol):
 
 
 def make_vector(
-    env: str, num_envs: int, seed: int, options: Mapping[str, Any] | None = None, masks: Masks = "never"
+    env: str,
+    num_envs: int,
+    seed: int,
+    options: Mapping[str, Any] | None = None,
+    masks: bool = False,
+    whole: bool = False,
 ) -> VectorEnv:
     """Make a batch of environments.
 
     Args:
         env: Short name, Gymnasium id, or path of a class.
-        num_envs: B.
+        num_envs: B; of several agents each is one of them.
         seed: Every episode's randomness follows from it, the environment's index and the episode's number.
         options: Options of a native environment, or keyword arguments of any other.
-        masks: When observations bring the action mask with them: an environment that gives ``info["action_mask"]`` is then
-            shown with observations ``{"action_mask", "observation"}``, "offered" by any that gives it, "always" or it is an
-            error. One whose observations are so anyway stays as it is.
+        masks: Whether observations bring the action mask with them: an environment that gives ``info["action_mask"]`` is then
+            shown with observations ``{"action_mask", "observation"}``; one whose observations are so anyway stays as it is.
+        whole: Of several agents, whether they play on when another one has ended; see ``cumulant.engine.parallel``.
 
     Raises:
         UsageError: If there is no such environment (message names the closest).
@@ -93,7 +103,14 @@ def make_vector(
     """
     options = dict(options or {})
     if lookup.find(env) is None:
-        return GymVector(env, num_envs, seed, options, masks)
+        spare = [make_single(env, options)]
+
+        def make() -> Any:
+            return spare.pop() if spare else make_single(env, options)
+
+        if is_parallel(spare[0]):
+            return ParallelVector(env, num_envs, seed, make, masks, whole)
+        return GymVector(env, num_envs, seed, make, masks)
     kernel = lookup.build(env, options)
     if masks == "always" and mask_slice(kernel.observation_space) is None:
         raise ConfigError(f"environment '{env}' has no action masks")

@@ -171,6 +171,7 @@ class Batch:
         self.ended = np.zeros(num_envs, bool)
         self.outcomes = np.zeros((num_envs, len(kernel.outcome_names)))
         self.faults, self.faulted = 0, np.zeros(num_envs, bool)  # compiled code has none
+        self.alive = np.ones(num_envs, bool)
         self.has_costs = "cost" in kernel.outcome_names
         self.cost = np.zeros(num_envs, np.float32)
         self._columns = {name: self.outcomes[:, k] for k, name in enumerate(kernel.outcome_names)}

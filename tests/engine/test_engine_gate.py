@@ -29,7 +29,7 @@ def test_a_dictionary_is_flat_and_its_action_reaches_the_environment():
     assert envs.obs.dtype == np.float32
     for action in rover_actions(envs, 3):
         envs.step(action)
-        for row, native, told in zip(envs.next_obs, action, envs._envs):
+        for row, native, told in zip(envs.next_obs, action, envs.envs):
             np.testing.assert_array_equal(row, flatten(space, told._seen()))
             assert space.contains(unflatten(space, row))
             np.testing.assert_array_equal(from_native(envs.action_space, told.told[-1]), native)

@@ -275,3 +275,73 @@ class Chatty(gymnasium.Env):
 
     observation_space = spaces.Dict(place=spaces.Discrete(3), said=spaces.Text(9))
     action_space = spaces.Discrete(2)
+
+
+class Relay:
+    """Several agents at once, as PettingZoo's parallel API has them; agent k is out of breath after ``lives[k]`` steps.
+
+    Each sees its number and its own clock, and is paid when it names the parity of its clock; naming it costs. With ``roles``
+    the first agent is paid for the one action, and the others for the other.
+    """
+
+    def __init__(self, lives=(4, 2, 4), limit=50, fails_at=None, late=False, mixed=False, roles=False):
+        self.lives, self.limit, self.fails_at, self.late, self.mixed = tuple(lives), limit, fails_at, late, mixed
+        self.roles = roles
+        self.possible_agents = [f"runner_{k}" for k in range(len(self.lives))]
+        self.agents = []
+
+    def observation_space(self, agent):
+        return spaces.Box(0, 100, (3 if self.mixed and agent == "runner_1" else 2,), np.float32)
+
+    def action_space(self, agent):
+        return spaces.Discrete(2, start=1)
+
+    def _seen(self, agent):
+        return np.array([self.possible_agents.index(agent), self.clock], np.float32)
+
+    def reset(self, seed=None, options=None):
+        self.agents, self.clock = self.possible_agents[1:] if self.late else self.possible_agents[:], 0
+        self.dice = np.random.default_rng(seed)
+        return {agent: self._seen(agent) for agent in self.agents}, {agent: {} for agent in self.agents}
+
+    def step(self, actions):
+        assert sorted(actions) == sorted(self.agents), (actions, self.agents)
+        assert all(self.action_space(agent).contains(action) for agent, action in actions.items()), actions
+        self.clock += 1
+        if self.clock == self.fails_at and self.dice.random() < 0.7:
+            raise RuntimeError("the baton fell")
+        wanted = {a: int(a != "runner_0") if self.roles else self.clock % 2 for a in self.agents}
+        right = {agent: float(action - 1 == wanted[agent]) for agent, action in actions.items()}
+        last = {agent: self.clock >= self.lives[self.possible_agents.index(agent)] for agent in self.agents}
+        cut = dict.fromkeys(self.agents, self.clock >= self.limit)
+        seen, infos = {a: self._seen(a) for a in self.agents}, {a: {"cost": 2 * right[a]} for a in self.agents}
+        self.agents = [agent for agent in self.agents if not last[agent] and not cut[agent]]
+        return seen, right, last, cut, infos
+
+    def close(self):
+        pass
+
+
+class Choosy(Relay):
+    """Agents that may not do the same thing twice."""
+
+    def _masks(self, actions):
+        masks = {agent: np.ones(2, np.int8) for agent in self.possible_agents}
+        for agent, action in actions.items():
+            assert self.told is None or self.told[agent][action - 1], (agent, action)
+            masks[agent][action - 1] = 0
+        self.told = masks
+        return {agent: {"action_mask": mask} for agent, mask in masks.items()}
+
+    def reset(self, seed=None, options=None):
+        self.told = None
+        obs, _ = super().reset(seed, options)
+        return obs, self._masks({})
+
+    def step(self, actions):
+        *rest, _ = super().step(actions)
+        return *rest, self._masks(actions)
+
+
+def relay(**options):
+    return Relay(**options)
