@@ -284,8 +284,8 @@ def train_one(
     seed, env, options = spec["seed"], spec["env"], spec["env_options"]
     config = from_dict(module.Config, {**spec["config"], "env": env, "env_options": options}, where=spec["algo"])
     on_row = None if progress is None else lambda row: progress(seed, row)
-    borne = int(spec.get("max_faults", 10)), float(spec.get("env_timeout", 60.0))
-    with _threads(torch, int(spec.get("threads", 1))), limiting_faults(*borne):
+    borne = limiting_faults(spec.get("max_faults", 10), spec.get("env_timeout", 60.0))
+    with _threads(torch, int(spec.get("threads", 1))), borne:
         every = float(spec.get("checkpoint_seconds", 20.0))
         run = Run(directory, spec, resume=resume, checkpoint_every_seconds=every, on_row=on_row)
         try:

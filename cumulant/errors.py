@@ -9,7 +9,7 @@ CumulantError                  catch this to catch them all; the CLI prints its 
 ├── StorageError               exit 1: the disk refused to write
 ├── NumericsError              exit 1: a loss or a reward became NaN or infinite
 ├── MissingPackage             exit 1: an optional package is not installed
-├── EnvironmentFault           exit 1: the user's environment raised or broke its contract
+├── EnvironmentFault           exit 1: the user's environment raised, hung or broke its contract, from the start or too often
 └── Interrupted                exit 130: Ctrl-C; everything up to here is saved
 
 A message has three parts: what was wrong, where, and what to do about it.
@@ -62,7 +62,7 @@ class MissingPackage(CumulantError):
 
 
 class EnvironmentFault(CumulantError):
-    """An environment raised, or broke the Gymnasium contract."""
+    """An environment raised, hung, or broke the Gymnasium contract, from the start or too often."""
 
 
 class Interrupted(CumulantError):

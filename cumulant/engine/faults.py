@@ -33,7 +33,7 @@ class FaultLimits:
     env_timeout: float = 60.0
 
     def __post_init__(self) -> None:
-        if self.max_faults < 0:
+        if not self.max_faults >= 0:  # nor what is no number
             raise ConfigError(f"max_faults = {self.max_faults}: it must be at least 0")
         if not 0.0 <= self.env_timeout < float("inf"):
             raise ConfigError(f"env_timeout = {self.env_timeout}: it must be seconds, or 0 for any time")

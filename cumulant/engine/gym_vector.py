@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import math
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import gymnasium
@@ -274,7 +274,7 @@ class GymVector:
 
     # -- all of them
 
-    def _native(self, action: np.ndarray) -> Sequence[Any] | np.ndarray:
+    def _native(self, action: np.ndarray) -> Iterable[Any]:
         """Return an action for each environment, in arrays of their own: an environment may change what it gets."""
         if self._discrete is not None:
             return (action + self._discrete).tolist()

@@ -208,22 +208,18 @@ class ParallelVector:
         self.reward, self.cost = np.zeros((2, self.num_envs), np.float32)
         self.terminated, self.truncated, self.ended, self.faulted = np.zeros((4, self.num_envs), bool)
         self.alive = np.ones(self.num_envs, bool)
-        self.has_costs = False
+        self.has_costs, self.faults = False, 0
         self.episodes = EpisodeLog(self.num_envs, ("cost",))
         self.outcome_names: tuple[str, ...] = ()
         self.term_names: tuple[str, ...] = ()
         self.max_steps = 0
-
-    @property
-    def faults(self) -> int:
-        """How many faults there were."""
-        return self._teams.faults
 
     def step(self, action: np.ndarray) -> None:
         """Let every agent act; see ``GymVector.step``."""
         teams, count = self._teams, self._agents
         living = np.concatenate([team.living for team in self._each()])  # before a fault replaces a team
         teams.step(np.asarray(action, np.float32).reshape(teams.num_envs, -1))
+        self.faults = teams.faults
         teams.episodes.drain()  # of sums over agents, which nobody asks for
         self.alive[:] = living
         self.faulted[:] = np.repeat(teams.faulted, count) & living
@@ -247,7 +243,7 @@ class ParallelVector:
 
     def restart(self, mask: np.ndarray) -> np.ndarray:
         """Give up the episodes of every team with an agent in ``mask [B]``, start the next ones, and return ``obs``."""
-        copies = mask.reshape(-1, self._agents).any(1)
+        copies = np.logical_or.reduce(mask.reshape(-1, self._agents), 1)
         self.episodes.open[np.repeat(copies, self._agents)] = 0.0
         self._teams.restart(copies)
         return self.obs
@@ -259,6 +255,7 @@ class ParallelVector:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Rebuild every open episode by replaying its actions."""
         self._teams.load_state_dict(state["teams"])
+        self.faults = self._teams.faults
         self.has_costs = bool(state["has_costs"])
         self.episodes.load_state_dict(state["log"])
 

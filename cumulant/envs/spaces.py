@@ -318,9 +318,9 @@ def same_kind(one: gymnasium.Space, other: gymnasium.Space) -> bool:
     if type(one) is not type(other):
         return False
     if isinstance(one, spaces.Dict) and isinstance(other, spaces.Dict):
-        return list(one) == list(other) and all(same_kind(one[key], other[key]) for key in one)
+        return list(one.spaces) == list(other.spaces) and all(same_kind(one[key], other[key]) for key in one.spaces)
     if isinstance(one, spaces.Tuple) and isinstance(other, spaces.Tuple):
-        return len(one) == len(other) and all(same_kind(a, b) for a, b in zip(one, other))
+        return len(one.spaces) == len(other.spaces) and all(map(same_kind, one.spaces, other.spaces))
     if isinstance(one, CATEGORIES):
         return np.array_equal(_choices(one)[0], _choices(other)[0]) and one.shape == other.shape
     return one.shape == other.shape
