@@ -149,7 +149,7 @@ def episodes_of(
 ) -> dict[str, np.ndarray]:
     """Play episodes of an environment greedily; see ``play``."""
     native = lookup.find(env) is not None
-    masks = mask_slice(policy.observation_space) is not None
+    masks: Masks = "never" if mask_slice(policy.observation_space) is None else "always"
     envs = make_vector(
         env, min(episodes, MAX_NATIVE_ENVS if native else MAX_GYM_ENVS), seed, options, masks, whole=True
     )

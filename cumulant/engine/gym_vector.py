@@ -10,7 +10,7 @@ import hashlib
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium
 import numpy as np
@@ -27,6 +27,36 @@ def episode_seed(seed: int, env_index: int, episode: int) -> int:
     """Return the seed of one episode, below 2**31 because some environments take no more."""
     digest = hashlib.sha256(f"{seed}/{env_index}/{episode}".encode()).digest()
     return int.from_bytes(digest[:4], "big") >> 1
+
+
+Masks = Literal["never", "offered", "always"]
+
+
+def shown_masks(
+    masks: Masks, seen: gymnasium.Space, acts: gymnasium.Space, first_info: Callable[[], Mapping[str, Any]]
+) -> int:
+    """Return the length of the masks that infos bring and that are to be shown; 0 for none.
+
+    Args:
+        masks: When to show them.
+        seen: Observations; those with a mask of their own need no other.
+        acts: Actions.
+        first_info: Returns the info of a first reset, where that decides.
+
+    Raises:
+        ConfigError: If such actions cannot be masked, and must be.
+    """
+    if masks == "never" or mask_slice(seen) is not None:
+        return 0
+    if masks == "offered":
+        if isinstance(acts, spaces.Box):
+            return 0
+        try:
+            if "action_mask" not in first_info():
+                return 0
+        except Exception:  # it is reset again in a moment, and that says what is wrong
+            return 0
+    return num_logits(acts)
 
 
 def read_mask(info: Mapping[str, Any], size: int, terminated: bool) -> np.ndarray:
@@ -72,7 +102,7 @@ class GymVector:
         num_envs: B.
         seed: Run seed.
         make: Makes one environment.
-        masks: Whether to show ``info["action_mask"]`` as part of the observation.
+        masks: When to show ``info["action_mask"]`` as part of the observation.
 
     Raises:
         ConfigError: If a part of a space is not supported (message names it), or there are no masks.
@@ -80,14 +110,19 @@ class GymVector:
     """
 
     def __init__(
-        self, env: str, num_envs: int, seed: int, make: Callable[[], gymnasium.Env], masks: bool = False
+        self, env: str, num_envs: int, seed: int, make: Callable[[], gymnasium.Env], masks: Masks = "never"
     ) -> None:
         self.name, self.num_envs, self.seed, self._make = env, num_envs, int(seed), make
         self.envs = [make() for _ in range(num_envs)]
         self.observation_space, self.action_space = self.envs[0].observation_space, self.envs[0].action_space
         try:
             action_shape(self.action_space)  # refuses what is not supported
-            self._masks = num_logits(self.action_space) if self._wants_masks(masks) else 0
+            self._masks = shown_masks(
+                masks,
+                self.observation_space,
+                self.action_space,
+                lambda: self.envs[0].reset(seed=episode_seed(self.seed, 0, 0))[1],
+            )
             if self._masks:
                 self.observation_space = masked(self.observation_space, self._masks)
             shown = array_space(self.observation_space)
@@ -122,19 +157,6 @@ class GymVector:
         with self._watchdog:
             for i in range(num_envs):
                 self._next_episode(i)
-
-    def _wants_masks(self, masks: Masks) -> bool:
-        """Return whether the masks of infos are to be shown."""
-        if masks == "never" or mask_slice(self.observation_space) is not None:
-            return False
-        if masks == "always":
-            return True
-        if isinstance(self.action_space, spaces.Box):
-            return False
-        try:
-            return "action_mask" in self._envs[0].reset(seed=episode_seed(self.seed, 0, 0))[1]
-        except Exception:  # it is reset again in a moment, and that says what is wrong
-            return False
 
     # -- one environment
 

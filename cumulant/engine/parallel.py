@@ -22,10 +22,10 @@ import numpy as np
 from gymnasium import spaces
 
 from cumulant.engine.faults import Wrong
-from cumulant.engine.gym_vector import GymVector, read_mask
+from cumulant.engine.gym_vector import GymVector, Masks, read_mask, shown_masks
 from cumulant.envs.actions import action_shape, to_native
 from cumulant.envs.batched import EpisodeLog
-from cumulant.envs.spaces import array_space, flatten, mask_slice, masked, num_logits
+from cumulant.envs.spaces import array_space, flatten, masked
 from cumulant.errors import ConfigError, UsageError
 
 _OFFERED = ("possible_agents", "observation_space", "action_space", "reset", "step")
@@ -44,7 +44,7 @@ class Team(gymnasium.Env):
     Args:
         name: What messages call it.
         made: The parallel environment.
-        masks: Whether to show ``info["action_mask"]`` as part of the observations.
+        masks: When to show ``info["action_mask"]`` as part of the observations.
         whole: Whether agents play on when another one has ended.
 
     Attributes:
@@ -59,7 +59,7 @@ class Team(gymnasium.Env):
         ConfigError: If a part of a space is not supported, or there are no masks.
     """
 
-    def __init__(self, name: str, made: Any, masks: bool, whole: bool) -> None:
+    def __init__(self, name: str, made: Any, masks: Masks, whole: bool) -> None:
         self.name, self.made, self.whole = name, made, whole
         self.agents = list(made.possible_agents)
         if not self.agents:
@@ -79,7 +79,7 @@ class Team(gymnasium.Env):
                     )
         try:
             shape, _ = action_shape(acts)
-            self._masks = num_logits(acts) if masks and mask_slice(seen) is None else 0
+            self._masks = shown_masks(masks, seen, acts, lambda: made.reset(seed=0)[1].get(first, {}))
             self.agent_observation_space = masked(seen, self._masks) if self._masks else seen
             self.agent_action_space = acts
             shown = array_space(self.agent_observation_space)
@@ -177,7 +177,7 @@ class ParallelVector:
         num_envs: B, a multiple of the number of agents.
         seed: Run seed.
         make: Makes one parallel environment.
-        masks: Whether to show ``info["action_mask"]`` as part of the observations.
+        masks: When to show ``info["action_mask"]`` as part of the observations.
         whole: Whether agents play on when another one has ended (for evaluation); B is then rounded up to whole copies.
 
     Attributes:
@@ -189,7 +189,7 @@ class ParallelVector:
     """
 
     def __init__(
-        self, env: str, num_envs: int, seed: int, make: Callable[[], Any], masks: bool = False, whole: bool = False
+        self, env: str, num_envs: int, seed: int, make: Callable[[], Any], masks: Masks = "never", whole: bool = False
     ) -> None:
         spare = [Team(env, make(), masks, whole)]
         first = spare[0]

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import gymnasium
 import numpy as np
 
-from cumulant.engine.gym_vector import GymVector
+from cumulant.engine.gym_vector import GymVector, Masks
 from cumulant.engine.parallel import ParallelVector, is_parallel
 from cumulant.engine.single import make_single
 from cumulant.envs import lookup
@@ -81,7 +81,7 @@ def make_vector(
     num_envs: int,
     seed: int,
     options: Mapping[str, Any] | None = None,
-    masks: bool = False,
+    masks: Masks = "never",
     whole: bool = False,
 ) -> VectorEnv:
     """Make a batch of environments.
@@ -91,8 +91,9 @@ def make_vector(
         num_envs: B; of several agents each is one of them.
         seed: Every episode's randomness follows from it, the environment's index and the episode's number.
         options: Options of a native environment, or keyword arguments of any other.
-        masks: Whether observations bring the action mask with them: an environment that gives ``info["action_mask"]`` is then
-            shown with observations ``{"action_mask", "observation"}``; one whose observations are so anyway stays as it is.
+        masks: When observations bring the action mask with them: an environment that gives ``info["action_mask"]`` is then
+            shown with observations ``{"action_mask", "observation"}``, "offered" by any that gives it, "always" or it is an
+            error. One whose observations are so anyway stays as it is.
         whole: Of several agents, whether they play on when another one has ended; see ``cumulant.engine.parallel``.
 
     Raises:

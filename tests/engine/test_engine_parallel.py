@@ -16,7 +16,7 @@ TOYS = f"{__file__.rpartition('/')[0]}/toys.py"
 
 def relay(num_envs, seed=0, name="relay", **options):
     whole = options.pop("whole", False)
-    masks = options.pop("masks", False)
+    masks = options.pop("masks", "never")
     return make_vector(f"{TOYS}:{name}", num_envs, seed, options, masks, whole)
 
 
@@ -123,13 +123,13 @@ def test_a_fault_truncates_every_agent_of_its_copy():
 
 
 def test_masks_of_agents():
-    envs, rng = relay(6, name="Choosy", masks=True), np.random.default_rng(0)
+    envs, rng = relay(6, name="Choosy", masks="always"), np.random.default_rng(0)
     mask = mask_slice(envs.observation_space)
     assert mask == slice(0, 2)
     for _ in range(30):
         envs.step(np.array([rng.choice(np.flatnonzero(row)) for row in envs.obs[:, mask]]))
     with pytest.raises(ConfigError, match="relay' has no action masks: its infos have no"):
-        relay(3, masks=True)
+        relay(3, masks="always")
 
 
 @pytest.mark.parametrize(
