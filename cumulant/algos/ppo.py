@@ -139,7 +139,8 @@ def train(config: Config, run: Run) -> Policy:
     optimizer = FlatAdam(flat, config.learning_rate, eps=1e-5)
     reward_scale = RewardScale(config.num_envs, config.gamma).to(config.device)
     remembered, multiplier = Remembered(net.memory, config.num_envs), Multiplier(config.constraint)
-    keeper = Keeper(Policy(net), run, config.env, config.env_options, config.eval_episodes)
+    limit = config.constraint.cost_limit
+    keeper = Keeper(Policy(net), run, config.env, config.env_options, config.eval_episodes, limit)
     run.track(net=net, optimizer=optimizer, reward_scale=reward_scale, envs=envs, keeper=keeper)
     run.track(remembered=remembered, multiplier=multiplier)
     act_rng, shuffle_rng = run.rng("act"), run.rng("shuffle")

@@ -9,7 +9,8 @@ Axes: L rows of the ring, B parallel environments, one row each per step; N = L 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,7 @@ class Transitions:
         discount: What the value of ``next_obs`` counts: gamma to the length of the window, ``[M]``.
         weight: Correction of prioritised drawing, ``[M]`` in (0, 1], or None if drawn uniformly.
         slot: Where they are in the ring, ``[M]`` int64, for ``Replay.prioritise``.
+        sums: Further numbers that were remembered (``Replay(sums=...)``), summed like the reward, ``[M]`` each.
     """
 
     obs: torch.Tensor
@@ -75,6 +77,23 @@ class Transitions:
     discount: torch.Tensor
     weight: torch.Tensor | None
     slot: np.ndarray
+    sums: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+    def split(self, size: int) -> Iterator[Transitions]:
+        """Yield parts of ``size`` transitions, such as the minibatches that were drawn together."""
+        for start in range(0, len(self.slot), size):
+            rows = slice(start, start + size)
+            yield Transitions(
+                self.obs[rows],
+                self.action[rows],
+                self.reward[rows],
+                self.next_obs[rows],
+                self.terminated[rows],
+                self.discount[rows],
+                None if self.weight is None else self.weight[rows],
+                self.slot[rows],
+                {name: numbers[rows] for name, numbers in self.sums.items()},
+            )
 
 
 class Replay:
@@ -90,6 +109,7 @@ class Replay:
         action_space: Of one environment.
         gamma: Discount per step, for n-step rewards.
         folder: Of the shards; nothing else may be in it.
+        sums: Names of further numbers per step that are summed over a window like the reward, such as "cost".
 
     Raises:
         ConfigError: If the capacity holds less than a row more than ``n_step`` rows.
@@ -107,8 +127,9 @@ class Replay:
         action_space: gymnasium.Space,
         gamma: float,
         folder: Path,
+        sums: Sequence[str] = (),
     ) -> None:
-        self.config, self.num_envs, self.gamma = config, num_envs, gamma
+        self.config, self.num_envs, self.gamma, self.sums = config, num_envs, gamma, tuple(sums)
         self.num_rows = config.capacity // num_envs
         if self.num_rows <= config.n_step:
             raise ConfigError(
@@ -126,6 +147,7 @@ class Replay:
             "next_obs": np.zeros((self.num_rows, num_envs, *shape), dtype),
             "terminated": np.zeros((self.num_rows, num_envs), bool),
             "ended": np.zeros((self.num_rows, num_envs), bool),
+            **{name: np.zeros((self.num_rows, num_envs), np.float32) for name in self.sums},
         }
         # The same memory by slot; the step that followed the one in a slot is B slots further on.
         self._slots = {name: rows.reshape(-1, *rows.shape[2:]) for name, rows in self._rows.items()}
@@ -147,6 +169,7 @@ class Replay:
         next_obs: np.ndarray,
         terminated: np.ndarray,
         ended: np.ndarray,
+        **sums: np.ndarray,
     ) -> None:
         """Remember one step of every environment, ``[B, ...]`` each; the oldest one is forgotten when the ring is full.
 
@@ -157,11 +180,14 @@ class Replay:
             next_obs: What followed: the final observation where an episode ended.
             terminated: Whether the episode reached an end of its own.
             ended: Whether it stopped at all: terminated or truncated.
+            **sums: The further numbers, under the names that the buffer was made with.
         """
         row = self.added % self.num_rows
         rows = self._rows
         rows["obs"][row], rows["action"][row], rows["reward"][row] = obs, action, reward
         rows["next_obs"][row], rows["terminated"][row], rows["ended"][row] = next_obs, terminated, ended
+        for name in self.sums:
+            rows[name][row] = sums[name]
         self.added += 1
         if self._tree is not None:
             slots = np.arange(row * self.num_envs, (row + 1) * self.num_envs)
@@ -203,7 +229,7 @@ class Replay:
             weight = (self._tree.priorities[slot] * (len(self) / total)) ** -weight_power
             weight = (weight / weight.max()).astype(np.float32)
         slots = self._slots
-        last, reward, discount = self._windows(slot)
+        last, discount, (reward, *sums) = self._windows(slot)
         arrays = {
             "obs": slots["obs"].take(slot, 0),
             "action": slots["action"].take(slot, 0),
@@ -213,24 +239,30 @@ class Replay:
             "discount": discount,
         }
         tensors = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
-        return Transitions(**tensors, weight=None if weight is None else torch.from_numpy(weight).to(device), slot=slot)
+        return Transitions(
+            **tensors,
+            weight=None if weight is None else torch.from_numpy(weight).to(device),
+            slot=slot,
+            sums={name: torch.from_numpy(array).to(device) for name, array in zip(self.sums, sums)},
+        )
 
-    def _windows(self, slot: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the last slot of each window, its discounted rewards, and gamma to its length, ``[M]`` each."""
-        rewards, ended = self._slots["reward"], self._slots["ended"]
-        reward, discount = rewards.take(slot), np.full(len(slot), self.gamma, np.float32)
+    def _windows(self, slot: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+        """Return the last slot of each window, gamma to its length, and its discounted rewards and sums, ``[M]`` each."""
+        columns, ended = [self._slots[name] for name in ("reward", *self.sums)], self._slots["ended"]
+        totals, discount = [column.take(slot) for column in columns], np.full(len(slot), self.gamma, np.float32)
         if self.config.n_step == 1:
-            return slot, reward, discount
+            return slot, discount, totals
         newest, num_slots = (self.added - 1) % self.num_rows, self.num_rows * self.num_envs
         following = (newest - slot // self.num_envs) % self.num_rows  # steps after this one, of its environment
         last, goes_on = slot, ~ended.take(slot)
         for k in range(1, self.config.n_step):
             goes_on = goes_on & (following >= k)
             last = np.where(goes_on, (last + self.num_envs) % num_slots, last)
-            reward += np.where(goes_on, discount * rewards.take(last), np.float32(0.0))
+            for total, column in zip(totals, columns):
+                total += np.where(goes_on, discount * column.take(last), np.float32(0.0))
             discount = np.where(goes_on, discount * np.float32(self.gamma), discount)
             goes_on &= ~ended.take(last)
-        return last, reward, discount
+        return last, discount, totals
 
     def prioritise(self, slot: np.ndarray, error: np.ndarray) -> None:
         """Set how wrong the values of drawn transitions were; does nothing if drawn uniformly.

@@ -220,20 +220,34 @@ class Keeper:
         env: Environment.
         options: Its options.
         episodes: Episodes of each evaluation; always the same ones, so that evaluations compare.
+        cost_limit: Highest mean cost of an episode: policies within it are better than those beyond it, which are the better
+            the less they cost; None for no limit.
     """
 
-    def __init__(self, policy: Policy, run: Run, env: str, options: Mapping[str, Any], episodes: int) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        run: Run,
+        env: str,
+        options: Mapping[str, Any],
+        episodes: int,
+        cost_limit: float | None = None,
+    ) -> None:
         self.policy, self.run, self.env, self.options, self.episodes = policy, run, env, dict(options), episodes
+        self.cost_limit = cost_limit
         policy.card = {key: run.spec[key] for key in ("algo", "env", "env_options", "config", "seed")}
         if lookup.notice(env):
             policy.card["notice"] = lookup.notice(env)
-        self.best = -math.inf
+        self.best = (False, -math.inf)  # within the limit, return or minus cost
 
     def update(self) -> None:
         """Evaluate now, log ``eval/...``, and keep the policy if it is the best so far."""
         played = episodes_of(self.policy, self.env, self.episodes, held_out(self.run.seed_for("keeper")), self.options)
         self.run.log(**{f"eval/{name}": float(values.mean()) for name, values in played.items()})
-        score = float(played["return"].mean())
+        score = (True, float(played["return"].mean()))
+        if self.cost_limit is not None and "cost" in played:
+            cost = float(played["cost"].mean())
+            score = score if cost <= self.cost_limit else (False, -cost)
         if score > self.best:
             self.best = score
             self.policy.save(self.run.directory / "policy", "best")
@@ -244,10 +258,11 @@ class Keeper:
         self.policy.save(folder, "last")
         return Policy.load(folder, "best", trust=True)  # it was trained here
 
-    def state_dict(self) -> dict[str, float]:
+    def state_dict(self) -> dict[str, Any]:
         """The best score so far."""
-        return {"best": self.best}
+        return {"best": list(self.best)}
 
-    def load_state_dict(self, state: dict[str, float]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Undo ``state_dict``."""
-        self.best = state["best"]
+        within, score = state["best"]
+        self.best = (bool(within), float(score))

@@ -7,8 +7,11 @@ memory.py         recurrent cells that forget where an episode ends
 network.py        what reads observations (trunk) and what is on top of it (towers)
 encoder.py        observations of a space -> one vector each
 heads.py          action distributions: categorical, Gaussian, several of them at once
+squashed.py       continuous actions inside their box: a Gaussian or a point, and the tanh of it
 normalisation.py  running statistics of observations and returns
 actor_critic.py   a policy and a value function
+actor.py          a policy on its own
+q_critic.py       several critics of observation and action
 q_network.py      values of all actions: scalar or distributional, dueling, noisy
 table.py          a table of action values
 build.py          a policy network from its description

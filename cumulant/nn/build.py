@@ -9,12 +9,18 @@ import gymnasium
 from torch import nn
 
 from cumulant.errors import RunError, did_you_mean
+from cumulant.nn.actor import Actor
 from cumulant.nn.actor_critic import ActorCritic
 from cumulant.nn.network import is_own
 from cumulant.nn.q_network import QNetwork
 from cumulant.nn.table import QTable
 
-KINDS: dict[str, type[nn.Module]] = {"actor_critic": ActorCritic, "q_network": QNetwork, "q_table": QTable}
+KINDS: dict[str, type[nn.Module]] = {
+    "actor": Actor,
+    "actor_critic": ActorCritic,
+    "q_network": QNetwork,
+    "q_table": QTable,
+}
 
 _WITH_NET = ("actor_critic", "q_network")  # older cards do not name it
 

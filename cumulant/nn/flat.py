@@ -61,16 +61,18 @@ class FlatAdam:
 
         mean      = beta1 mean + (1 - beta1) grad
         square    = beta2 square + (1 - beta2) grad^2
-        parameter = parameter - learning_rate mean / (1 - beta1^t) / (sqrt(square / (1 - beta2^t)) + eps)
+        parameter = (1 - learning_rate weight_decay) parameter
+                    - learning_rate mean / (1 - beta1^t) / (sqrt(square / (1 - beta2^t)) + eps)
 
     Args:
         flat: Parameters and their gradient.
         learning_rate: Step size; set ``learning_rate`` to change it on the way.
         betas: How much of the two averages is kept, each in [0, 1).
         eps: What keeps the division finite.
+        weight_decay: How fast parameters shrink, per unit of the step size.
 
     Source:
-        Kingma & Ba 2015, algorithm 1.
+        Kingma & Ba 2015, algorithm 1; the decay: Loshchilov & Hutter 2019 (AdamW).
 
     >>> flat = Flat(nn.Linear(1, 1))
     >>> before = flat.parameter.detach().clone()
@@ -81,10 +83,17 @@ class FlatAdam:
     """
 
     def __init__(
-        self, flat: Flat, learning_rate: float, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8
+        self,
+        flat: Flat,
+        learning_rate: float,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
     ) -> None:
         self.flat, self.learning_rate, self.betas, self.eps = flat, learning_rate, betas, eps
+        self.weight_decay = weight_decay
         self.mean, self.square = torch.zeros_like(flat.parameter.data), torch.zeros_like(flat.parameter.data)
+        self._spread = torch.empty_like(self.mean)  # memory of its own: fresh pages would cost more than the arithmetic
         self.steps = 0
 
     @torch.no_grad()
@@ -95,7 +104,9 @@ class FlatAdam:
         self.steps += 1
         self.mean.lerp_(grad, 1.0 - beta1)
         self.square.mul_(beta2).addcmul_(grad, grad, value=1.0 - beta2)
-        spread = self.square.sqrt().div_(math.sqrt(1.0 - beta2**self.steps)).add_(self.eps)
+        if self.weight_decay > 0.0:
+            self.flat.parameter.mul_(1.0 - self.learning_rate * self.weight_decay)
+        spread = torch.sqrt(self.square, out=self._spread).div_(math.sqrt(1.0 - beta2**self.steps)).add_(self.eps)
         self.flat.parameter.addcdiv_(self.mean, spread, value=-self.learning_rate / (1.0 - beta1**self.steps))
 
     def state_dict(self) -> dict[str, Any]:

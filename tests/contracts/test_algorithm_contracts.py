@@ -29,7 +29,7 @@ SUITED = {
 # Fields that make an iteration small, where an algorithm has them.
 SMALL = {
     "num_envs": 4, "horizon": 32, "epochs": 2, "minibatches": 2, "hidden": (16,), "eval_episodes": 4,
-    "target_every": 10,
+    "target_every": 10, "warmup_steps": 20, "batch_size": 32,
 }  # fmt: skip
 NOT_NUMBERS = ("env", "env_options", "device")
 
@@ -68,7 +68,9 @@ def suited(algo):
 
 def small(algo, iterations=2):
     """Fields for a training of a few small iterations."""
-    known = {field.name for field in dataclasses.fields(config_class(algo))}
+    known = set(hints(algo))
+    for hint, _ in hints(algo).values():  # fields of groups go by their own name
+        known |= set(hints_of(hint)) if dataclasses.is_dataclass(hint) else set()
     return {
         **{name: value for name, value in SMALL.items() if name in known},
         "total_steps": iterations * SMALL["num_envs"] * SMALL["horizon"],

@@ -357,3 +357,25 @@ def test_killed_at_random_moments_and_resumed_is_undisturbed(tmp_path):
         assert set(torn.files) == set(whole.files)
         for name in whole.files:
             np.testing.assert_array_equal(torn[name], whole[name], err_msg=name)
+
+
+@pytest.mark.parametrize("n_step", [1, 3])
+def test_further_numbers_are_summed_like_the_reward_and_survive(tmp_path, n_step):
+    config = ReplayConfig(capacity=40, n_step=n_step)
+    replays = [Replay(config, 4, OBS, DISCRETE, GAMMA, tmp_path / "replay", ("cost",)) for _ in range(2)]
+    story = Story(4)
+    for _ in range(25):
+        step = story.step()
+        replays[0].add(*step, cost=1.0 - 2.0 * step[2])
+    replays[1].load_state_dict(replays[0].state_dict())
+    for replay in replays:
+        drawn = replay.sample(50, 2, rng())
+        length = torch.log(drawn.discount) / np.log(GAMMA)  # of each window
+        ones = (1.0 - GAMMA**length) / (1.0 - GAMMA)
+        torch.testing.assert_close(drawn.sums["cost"], (ones - 2.0 * drawn.reward).float(), atol=1e-4, rtol=1e-4)
+        parts = list(drawn.split(50))
+        assert len(parts) == 2
+        for name in ("obs", "action", "reward", "next_obs", "terminated", "discount"):
+            torch.testing.assert_close(torch.cat([getattr(part, name) for part in parts]), getattr(drawn, name))
+        torch.testing.assert_close(torch.cat([part.sums["cost"] for part in parts]), drawn.sums["cost"])
+        assert (np.concatenate([part.slot for part in parts]) == drawn.slot).all()

@@ -1,0 +1,131 @@
+"""A policy on its own, for algorithms whose critics value actions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import gymnasium
+import torch
+from gymnasium import spaces
+from torch import nn
+
+from cumulant.errors import ConfigError
+from cumulant.nn.encoder import encode, encoded_size, is_image, mask_size, parts
+from cumulant.nn.heads import Categorical
+from cumulant.nn.network import tower, trunk
+from cumulant.nn.normalisation import RunningNorm
+from cumulant.nn.squashed import SquashedGaussian, SquashedPoint
+
+
+class Actor(nn.Module):
+    """A network from observations to actions: categorical for Discrete ones, squashed for a Box.
+
+    ``encode`` turns raw observations into what the network, and critics beside it, read. Actions that the observation forbids
+    get the logit -inf. Axes: B batch, A actions, D encoded observation.
+
+    Args:
+        observation_space: Of one environment.
+        action_space: Of one environment: Discrete, or a Box with bounds.
+        deterministic: Whether a Box gets one action per observation (plus noise) rather than a distribution.
+        noise_std: Deviation of that noise, in half-widths of the box.
+        net: See ``NetworkConfig``.
+        hidden: Sizes of the hidden layers.
+        activation: "tanh", "relu" or "silu".
+        normalize_obs: Whether ``encode`` normalises by running statistics.
+        generator: Source of the initial weights; None where they are loaded anyway.
+
+    Raises:
+        ConfigError: If a space is not supported (message names it).
+    """
+
+    def __init__(
+        self,
+        observation_space: gymnasium.Space,
+        action_space: gymnasium.Space,
+        deterministic: bool = False,
+        noise_std: float = 0.1,
+        net: str = "auto",
+        hidden: Sequence[int] = (256, 256),
+        activation: str = "relu",
+        normalize_obs: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.observation_space, self.action_space = observation_space, action_space
+        self.spec = {
+            "kind": "actor",
+            "deterministic": deterministic,
+            "noise_std": noise_std,
+            "net": net,
+            "hidden": list(hidden),
+            "activation": activation,
+            "normalize_obs": normalize_obs,
+        }
+        self.head: Categorical | SquashedGaussian | SquashedPoint
+        if isinstance(action_space, spaces.Discrete) and not deterministic:
+            self.head, outputs = Categorical(action_space), int(action_space.n)
+        else:
+            self.head = SquashedPoint(action_space, noise_std) if deterministic else SquashedGaussian(action_space)
+            outputs = self.head.outputs
+        self.mask_size = mask_size(observation_space)
+        choices = self.head.size if isinstance(self.head, Categorical) else 0
+        if self.mask_size not in (0, choices):
+            raise ConfigError(
+                f"action_mask has {self.mask_size} entries, and there are {choices} choices in {action_space}"
+            )
+        if normalize_obs and any(is_image(part.space) for part in parts(observation_space)):
+            raise ConfigError("normalize_obs is for vectors; images of bytes are scaled to [0, 1] by themselves")
+        self.norm = RunningNorm(encoded_size(observation_space) - self.mask_size) if normalize_obs else None
+        self.trunk = trunk(observation_space, net, generator)
+        self.layers = tower(net, self.trunk.size, hidden, outputs, activation, 0.01, generator)
+
+    def flat(self, obs: torch.Tensor) -> torch.Tensor:
+        """Return raw observations as vectors, not yet normalised, ``[..., D]``."""
+        return encode(self.observation_space, obs)
+
+    def normalise(self, flat: torch.Tensor) -> torch.Tensor:
+        """Normalise vectors of ``flat``, but for the mask of allowed actions, ``[..., D]``."""
+        if self.norm is None:
+            return flat
+        seen, mask = split_mask(flat, self.mask_size)
+        return self.norm(seen) if mask is None else torch.cat([self.norm(seen), mask], -1)
+
+    def observe(self, flat: torch.Tensor) -> None:
+        """Add vectors of ``flat``, ``[..., D]``, to the running statistics, if there are any."""
+        if self.norm is not None:
+            self.norm.update(split_mask(flat, self.mask_size)[0])
+
+    def encode(self, obs: torch.Tensor) -> torch.Tensor:
+        """Return observations as policy and critics read them, ``[..., D]``; the mask is in the last columns."""
+        return self.normalise(self.flat(obs))
+
+    def forward(self, encoded: torch.Tensor) -> torch.Tensor:
+        """Return what the head needs for each observation."""
+        seen, mask = split_mask(encoded, self.mask_size)
+        outputs = self.layers(self.trunk(seen))
+        return outputs if mask is None else outputs.masked_fill(mask < 0.5, -torch.inf)
+
+    def sample(self, encoded: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        """Return sampled actions, ``[B]`` or ``[B, A]``; ``noise`` comes from ``head.noise``."""
+        return self.head.sample(self(encoded), noise)
+
+    def mode(self, encoded: torch.Tensor) -> torch.Tensor:
+        """Return the actions without noise, ``[B]`` or ``[B, A]``."""
+        return self.head.mode(self(encoded))
+
+    def random(self, encoded: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Draw actions that know nothing: even chances of those allowed, ``[B]``, or anywhere in the box, ``[B, A]``."""
+        if not isinstance(self.head, Categorical):
+            return torch.rand(len(encoded), self.head.size, generator=generator) * 2.0 - 1.0
+        mask = split_mask(encoded, self.mask_size)[1]
+        logits = torch.zeros(len(encoded), self.head.size)
+        if mask is not None:
+            logits = logits.masked_fill(mask.cpu() < 0.5, -torch.inf)
+        return self.head.sample(logits, self.head.noise((len(encoded),), generator))
+
+
+def split_mask(encoded: torch.Tensor, mask_size: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Return encoded observations without the mask of allowed actions, and the mask if there is one."""
+    if not mask_size:
+        return encoded, None
+    return encoded[..., :-mask_size], encoded[..., -mask_size:]
