@@ -5,13 +5,15 @@ import signal
 import threading
 import time
 import warnings
+import weakref
 
 import numpy as np
 import pytest
 
 from cumulant import api
+from cumulant.engine import faults
 from cumulant.engine.evaluate import episode_metrics, play
-from cumulant.engine.faults import FaultLimits, Watchdog, fault_limits, limiting_faults
+from cumulant.engine.faults import FaultLimits, Hang, Watchdog, fault_limits, limiting_faults
 from cumulant.engine.gym_vector import episode_seed
 from cumulant.engine.vector import make_vector
 from cumulant.errors import ConfigError, EnvironmentFault
@@ -217,6 +219,17 @@ def test_slow_calls_in_a_row_are_no_hang():
             watchdog.calls += 1
         time.sleep(0.4)  # between two calls: not the environment's time
     time.sleep(0.3)
+
+
+def test_a_signal_that_comes_too_late_interrupts_nothing(monkeypatch):
+    watchdog = Watchdog(60.0)
+    with watchdog:
+        watchdog.calls += 1
+        monkeypatch.setattr(faults, "_suspect", (weakref.ref(watchdog), watchdog.calls))
+        with pytest.raises(Hang):
+            signal.raise_signal(signal.SIGVTALRM)
+        watchdog.calls += 2  # the call came back, and the next one has begun
+        signal.raise_signal(signal.SIGVTALRM)
 
 
 def test_a_signal_that_somebody_else_uses_is_left_alone():

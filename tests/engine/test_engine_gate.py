@@ -139,6 +139,14 @@ def test_masks_survive_a_restore():
     np.testing.assert_array_equal(restored.obs, envs.obs)
 
 
+@pytest.mark.parametrize("silent", [False, True])
+def test_where_an_episode_has_terminated_everything_is_allowed(silent):
+    envs = make_vector(f"{TOYS}:Strict", 1, 0, {"length": 2, "wind": 0.0, "silent": silent}, masks="always")
+    envs.step(np.array([1]))
+    assert envs.terminated.all()
+    assert envs.next_obs[:, :2].tolist() == [[1.0, 1.0]]  # or a target would hold minus infinity
+
+
 def test_masks_that_are_not_there_are_named():
     with pytest.raises(ConfigError, match="has no action masks: its info has no 'action_mask'"):
         make_vector(f"{TOYS}:Corridor", 1, seed=0, masks="always")
@@ -146,8 +154,10 @@ def test_masks_that_are_not_there_are_named():
         make_vector("warfarin", 1, seed=0, masks="always")
     with pytest.raises(ConfigError, match="Reach': actions of Box cannot be masked"):
         make_vector(f"{TOYS}:Reach", 1, seed=0, masks="always")
-    with pytest.raises(EnvironmentFault, match=r"step 0, .* that forbids every action"):
-        make_vector(f"{TOYS}:Strict", 1, seed=0, options={"wind": 0.0}, masks="always").step(np.array([1]))
+    for options, said in (({}, "that forbids every action"), ({"silent": True}, r"gave no info\['action_mask'\]")):
+        envs = make_vector(f"{TOYS}:Strict", 1, 0, {"wind": 0.0, **options}, masks="always")
+        with pytest.raises(EnvironmentFault, match=f"step 0, .*{said}"):
+            envs.step(np.array([1]))
 
 
 def test_a_part_that_is_not_supported_is_named_with_the_environment():

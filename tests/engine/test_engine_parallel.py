@@ -64,7 +64,9 @@ def test_whole_episodes_go_on_to_the_last_agent_and_mark_dead_rows():
         ([True, False, True], [True, False, True], [0.0] * 3),
     ]
     assert envs.obs.tolist() == [[0, 0], [1, 0], [2, 0]]
-    assert sorted(envs.episodes.drain()["length"].tolist()) == [2.0, 4.0, 4.0]
+    for _ in range(4):
+        envs.step(np.ones(3, np.int64))
+    assert sorted(envs.episodes.drain()["length"].tolist()) == [2.0, 2.0, 4.0, 4.0, 4.0, 4.0]
 
 
 def test_a_time_limit_truncates():

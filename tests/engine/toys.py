@@ -178,13 +178,17 @@ class Gated(Corridor):
 
 
 class Strict(Corridor):
-    """Forbids everything after its first step."""
+    """Forbids everything after its first step, or says nothing any more."""
+
+    def __init__(self, length: int = 5, wind: float = 0.1, silent: bool = False):
+        super().__init__(length, wind)
+        self.silent = silent
 
     def reset(self, *, seed=None, options=None):
         return super().reset(seed=seed)[0], {"action_mask": np.ones(2, np.int8)}
 
     def step(self, action):
-        return *super().step(action)[:4], {"action_mask": np.zeros(2, np.int8)}
+        return *super().step(action)[:4], {} if self.silent else {"action_mask": np.zeros(2, np.int8)}
 
 
 class Flaky(Corridor):
