@@ -7,28 +7,21 @@ GROUP/evaluation.json, report.html   over all of them
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-import os
-import signal
-import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cumulant import errors
-from cumulant.errors import CumulantError, Interrupted, RunError, StorageError
+from cumulant.errors import Interrupted, RunError, StorageError
+from cumulant.processes import Workers, cores
 from cumulant.stats import mean_interval
 
 Progress = Callable[[int, dict[str, float]], None]
-# cumulant itself may be importable through the parent's sys.path only, so that is set before anything of it is imported
-_WORKER = "import sys; sys.path[:], sys.argv[1:] = sys.argv[1:], []; from cumulant.worker import main; sys.exit(main())"
 
 
 def start(directory: Path, specs: Sequence[Mapping[str, Any]], progress: Progress | None = None) -> None:
@@ -44,20 +37,16 @@ def start(directory: Path, specs: Sequence[Mapping[str, Any]], progress: Progres
         StorageError: If it cannot be made.
         CumulantError: The first that a seed raised; the others are finished before.
     """
-    from cumulant.run.checkpoint import write_atomic
-    from cumulant.run.manifest import host
     from cumulant.run.place import missing, refuse_occupied, remove_empty
 
     refuse_occupied(directory)
     made = missing(directory)
-    # noted before any seed begins, so that a group can be resumed whenever it was killed
-    content = {"seeds": [spec["seed"] for spec in specs], "spec": dict(specs[0]), "host": host()}
     try:
         try:
             directory.mkdir(parents=True, exist_ok=True)
         except OSError as problem:
             raise StorageError(f"{directory} cannot be made: {problem.strerror}; choose another --out") from problem
-        write_atomic(directory / "seeds.json", (json.dumps(content, indent=1) + "\n").encode())
+        note(directory, specs)
         _train(directory, {spec["seed"]: spec for spec in specs}, progress)
     except BaseException as problem:
         if not any(directory.glob("seed_*")):  # what could not start leaves nothing behind
@@ -67,6 +56,15 @@ def start(directory: Path, specs: Sequence[Mapping[str, Any]], progress: Progres
                 raise Interrupted("stopped before anything was trained; nothing is left behind") from None
         raise
     merge_evaluations(directory)
+
+
+def note(directory: Path, specs: Sequence[Mapping[str, Any]]) -> None:
+    """Write seeds.json, before any seed begins: so a group can be resumed whenever it was killed."""
+    from cumulant.run.checkpoint import write_atomic
+    from cumulant.run.manifest import host
+
+    content = {"seeds": [spec["seed"] for spec in specs], "spec": dict(specs[0]), "host": host()}
+    write_atomic(directory / "seeds.json", (json.dumps(content, indent=1) + "\n").encode())
 
 
 def resume(directory: Path, progress: Progress | None = None) -> None:
@@ -142,7 +140,7 @@ def score(member: Path) -> float:
 
     Seeds are chosen by this and not by the final evaluation, whose episodes are kept for reporting.
     """
-    returns = [row.get("eval/return") for row in _rows(member / "metrics.jsonl")]
+    returns = [row.get("eval/return") for row in rows(member / "metrics.jsonl")]
     return max((value for value in returns if isinstance(value, int | float)), default=float("-inf"))
 
 
@@ -150,21 +148,21 @@ def last_row(member: Path) -> dict[str, float]:
     """Return the last row of metrics, with its ``seconds``; empty if there is none."""
     row: dict[str, float] = {}
     for name in ("metrics.jsonl", "timing.jsonl"):
-        row |= next(reversed(_rows(member / name)), {})
+        row |= next(reversed(rows(member / name)), {})
     return row
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
+def rows(path: Path) -> list[dict[str, Any]]:
     """Read the rows of a file, without those that a kill tore."""
-    rows = []
+    found = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
         try:
             row = json.loads(line)
         except ValueError:
             continue
         if isinstance(row, dict):
-            rows.append(row)
-    return rows
+            found.append(row)
+    return found
 
 
 def merge_evaluations(directory: Path) -> None:
@@ -270,98 +268,24 @@ def _train(directory: Path, specs: Mapping[int, Mapping[str, Any]], progress: Pr
     """Train seeds, each in a process of its own; Ctrl-C or SIGTERM makes all of them save and end."""
     if not specs:
         return
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = max(1, *(int(spec.get("threads", 1)) for spec in specs.values()))
-    workers = max(1, min(len(specs), cores // threads))
+    slots = max(1, min(len(specs), cores() // threads))
     printing = threading.Lock()
-    live: list[subprocess.Popen[str]] = []
-    stopped = threading.Event()
-
-    def stop(*_: object) -> None:
-        stopped.set()
-        for process in list(live):
-            process.terminate()
-
-    def report(seed: int, row: dict[str, float]) -> None:
-        with printing:
-            if progress is not None:
-                progress(seed, row)
 
     def run(seed: int) -> None:
-        if not stopped.is_set():
-            with _worker(live) as process:
-                if stopped.is_set():  # while it was being started
-                    process.terminate()
-                _follow(process, directory / f"seed_{seed}", seed, specs[seed], report)
+        def report(row: dict[str, float]) -> None:
+            with printing:
+                if progress is not None:
+                    progress(seed, row)
 
-    handlers = {}
-    if threading.current_thread() is threading.main_thread():
-        handlers = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        with ThreadPoolExecutor(workers) as pool:
+        workers.train(directory / f"seed_{seed}", specs[seed], report)
+
+    with Workers() as workers:
+        with ThreadPoolExecutor(slots) as pool:
             problems = [future.exception() for future in [pool.submit(run, seed) for seed in specs]]
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
     failures = [problem for problem in problems if problem is not None]
     for problem in failures:
         if not isinstance(problem, Interrupted):
             raise problem
-    if failures or stopped.is_set():
+    if failures or workers.stopped.is_set():
         raise Interrupted(f"stopped; everything is saved: `cumulant resume {directory}` goes on with every seed")
-
-
-@contextlib.contextmanager
-def _worker(live: list[subprocess.Popen[str]]) -> Iterator[subprocess.Popen[str]]:
-    """Start a worker, which imports what this process could import, and list it as long as it lives.
-
-    It gets a session of its own, so that Ctrl-C reaches it once, from here, and not from the terminal too: a run that is
-    interrupted twice ends without saving.
-    """
-    paths = [os.path.abspath(path) for path in sys.path if isinstance(path, str)]
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-c", _WORKER, *paths],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    live.append(process)
-    try:
-        with process:
-            yield process
-    finally:
-        live.remove(process)
-
-
-def _follow(
-    process: subprocess.Popen[str], directory: Path, seed: int, spec: Mapping[str, Any], report: Progress
-) -> None:
-    """Order one seed of a worker and report its rows; raise what it raised."""
-    assert process.stdin is not None
-    assert process.stdout is not None
-    resume = (directory / "config.json").exists()
-    failure = None
-    try:
-        process.stdin.write(json.dumps({"spec": dict(spec), "directory": str(directory), "resume": resume}) + "\n")
-        process.stdin.flush()  # stays open: the worker ends when it closes, so that a killed parent leaves no orphans
-    except BrokenPipeError:  # it ended before it read that; its exit code says why
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.close()
-    for line in process.stdout:
-        try:
-            message = json.loads(line)
-        except ValueError:  # torn, by a kill
-            continue
-        if "row" in message:
-            report(seed, message["row"])
-        else:
-            failure = message
-    code = process.wait()
-    if failure is not None:
-        kind = getattr(errors, failure["error"], CumulantError)
-        raise kind(f"seed {seed}: {failure['message']}")
-    if code in (Interrupted.exit_code, -signal.SIGINT, -signal.SIGTERM):
-        raise Interrupted(f"seed {seed} was stopped")
-    if code != 0:
-        raise CumulantError(f"seed {seed}: its process ended with code {code}; `cumulant resume` goes on with it")

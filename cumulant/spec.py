@@ -6,12 +6,13 @@ import dataclasses
 import json
 import operator
 import os
+import shlex
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from cumulant import catalogue, group
+from cumulant import catalogue, group, search
 from cumulant.envs import lookup
 from cumulant.errors import ConfigError, RunError
 from cumulant.loading import is_path
@@ -187,3 +188,37 @@ def check_trust(names: Iterable[Any], host: Any, where: Path | str, trust: bool)
             "read that code, then add --trust if you believe it"
         )
     warnings.warn(f"{where} imports {foreign} from {os.getcwd()}", stacklevel=3)
+
+
+def train_command(spec: Mapping[str, Any], config: Any, seeds: int = 1) -> str:
+    """Return the command that trains a config: every field in which it is not what the algorithm would take by itself.
+
+    Args:
+        spec: Of the training; its ``config`` does not matter.
+        config: The Config, of this algorithm and environment.
+        seeds: How many.
+    """
+    algo, env, options = spec["algo"], spec["env"], spec["env_options"]
+    usual = search.fields_of(catalogue.default_config(catalogue.load_algorithm(algo), algo, env))
+    words = ["cumulant", "train", algo, env]
+    for name, field in search.fields_of(config).items():
+        if name not in ("env", "env_options") and field.value != usual[name].value:
+            words += _flag(name, field.value)
+    if lookup.find(env) is not None:
+        made = lookup.options_class(env)()
+        for name, value in options.items():
+            if value != getattr(made, name):
+                words += _flag(name, value)
+    else:
+        words += [word for key, value in options.items() for word in ("--env-option", f"{key}={json.dumps(value)}")]
+    words += ["--seed", str(spec["seed"])] if spec["seed"] else []
+    words += ["--seeds", str(seeds)] if seeds > 1 else []
+    words += ["--threads", str(spec["threads"])] if spec.get("threads", 1) != 1 else []
+    return shlex.join(words)
+
+
+def _flag(name: str, value: Any) -> list[str]:
+    flag = name.replace("_", "-")
+    if isinstance(value, bool):
+        return [f"--{flag}" if value else f"--no-{flag}"]
+    return [f"--{flag}", *(map(str, value) if isinstance(value, list | tuple) else [str(value)])]

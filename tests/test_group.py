@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from cumulant import api, group
+from cumulant import api, group, processes
 from cumulant.errors import CumulantError, Interrupted, RunError
 from cumulant.group import merge
 from cumulant.stats import student_t_quantile
@@ -96,7 +96,7 @@ def test_a_group_needs_a_free_place(tmp_path):
     ],
 )
 def test_how_a_worker_ended_is_how_the_group_ends(tmp_path, monkeypatch, body, error):
-    monkeypatch.setattr(group, "_WORKER", body)
+    monkeypatch.setattr(processes, "_WORKER", body)
     with pytest.raises(CumulantError) as caught:
         group.start(tmp_path / "runs" / "group", [SPEC, SPEC | {"seed": 1}])
     assert isinstance(caught.value, error)
@@ -107,7 +107,7 @@ def test_how_a_worker_ended_is_how_the_group_ends(tmp_path, monkeypatch, body, e
 def test_a_worker_stopped_before_it_begins_says_nothing():
     paths = [path or os.getcwd() for path in sys.path]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen([sys.executable, "-P", "-c", group._WORKER, *paths], **pipes) as process:
+    with subprocess.Popen([sys.executable, "-P", "-c", processes._WORKER, *paths], **pipes) as process:
         process.terminate()
         assert process.communicate(timeout=60) == (b"", b"")
         assert process.returncode in (130, -15)
