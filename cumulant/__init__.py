@@ -10,9 +10,32 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from cumulant.api import TrainResult, compare, evaluate, load, report, resume, train
+    from cumulant.api import (
+        SweepResult,
+        TrainResult,
+        compare,
+        evaluate,
+        load,
+        report,
+        resume,
+        resume_sweep,
+        sweep,
+        train,
+    )
 
-__all__ = ["TrainResult", "__version__", "compare", "evaluate", "load", "report", "resume", "train"]
+__all__ = [
+    "SweepResult",
+    "TrainResult",
+    "__version__",
+    "compare",
+    "evaluate",
+    "load",
+    "report",
+    "resume",
+    "resume_sweep",
+    "sweep",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

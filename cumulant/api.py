@@ -1,4 +1,4 @@
-"""The library as functions: train, resume, load, evaluate, report, compare. The command line calls these and nothing else."""
+"""The library as functions: train, sweep, resume, load, evaluate, report, compare. The command line calls nothing else."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cumulant import catalogue, group
+from cumulant import group, sweeps
 from cumulant.catalogue import copy as copy
 from cumulant.catalogue import default_config as default_config
 from cumulant.catalogue import listing as listing
@@ -20,6 +20,8 @@ from cumulant.envs import lookup
 from cumulant.errors import ConfigError, RunError, StorageError, UsageError
 from cumulant.group import members
 from cumulant.spec import check_spec, check_trust, make_spec, read_spec, same_environment, whole, written_by
+from cumulant.sweeps import SweepResult as SweepResult
+from cumulant.training import train_one as train_one
 
 if TYPE_CHECKING:
     from cumulant.engine.policy import Policy
@@ -133,6 +135,78 @@ def train(
     return _finish(directory, began)
 
 
+def sweep(
+    algo: str,
+    env: str,
+    *,
+    trials: int = 20,
+    processes: int | None = None,
+    search: Mapping[str, Any] | str | None = None,
+    pruner: str = "median",
+    seed: int = 0,
+    seeds: int = 1,
+    out: Path | str | None = None,
+    env_options: Mapping[str, Any] | None = None,
+    threads: int = 1,
+    checkpoint_seconds: float = 20.0,
+    progress: Callable[[Mapping[str, Any]], None] | None = None,
+    **fields: Any,
+) -> SweepResult:
+    """Search the fields of an algorithm's Config for those that do best on an environment.
+
+    Args:
+        algo: As in ``train``.
+        env: As in ``train``.
+        trials: How many values of the fields are tried; the first is what ``train`` would take.
+        processes: Trainings at a time; by default one a core. With one, the same seed gives the same sweep.
+        search: What varies: ``{"learning_rate": "1e-4..1e-2:log", "horizon": [64, 128]}`` or the same as one text,
+            ``"learning_rate=1e-4..1e-2:log,horizon=64|128"``. By default the usual fields of the algorithm.
+        pruner: Which trials end early: "median" (below the median of the others), "halving", "none".
+        seed: Of the search, and the first seed of every trial.
+        seeds: Of each trial, trained one after the other; the score is their mean.
+        out: Directory of the sweep; by default the next free one under ``runs/``.
+        env_options: As in ``train``.
+        threads: As in ``train``.
+        checkpoint_seconds: As in ``train``.
+        progress: Called with ``{"kind": "trial", "number", "state", "score", ...}`` when a trial begins or ends, and with
+            ``{"kind": "row", "trial", "seed", "row"}`` for every row of metrics.
+        fields: Fields that are the same in every trial, such as ``total_steps``.
+
+    Raises:
+        MissingPackage: If Optuna is not installed.
+        CumulantError: With a message that says what was wrong, where, and what to do.
+    """
+    terms = {"seed": seed, "env_options": env_options, "threads": threads, "checkpoint_seconds": checkpoint_seconds}
+    counts = {"trials": trials, "processes": processes, "seeds": seeds}
+    plan = sweeps.make_plan(algo, env, wanted=search, pruner=pruner, fields=fields, **counts, **terms)
+    with _reserved(algo, env, "sweep-") if out is None else nullcontext(Path(out)) as directory:
+        result = sweeps.start(directory, plan, progress)
+    report(directory)
+    return result
+
+
+def resume_sweep(
+    run: Path | str,
+    *,
+    trials: int | None = None,
+    processes: int | None = None,
+    trust: bool = False,
+    progress: Callable[[Mapping[str, Any]], None] | None = None,
+) -> SweepResult:
+    """Go on with a sweep: with its unfinished trials from their checkpoints, then with new ones.
+
+    Args:
+        run: Directory of the sweep.
+        trials: How many there shall be in the end; by default as many as planned.
+        processes: Trainings at a time; by default as planned.
+        trust: As in ``resume``.
+        progress: As in ``sweep``.
+    """
+    result = sweeps.resume(Path(run), trials, processes, trust, progress)
+    report(run)
+    return result
+
+
 def resume(run: Path | str, *, trust: bool = False, progress: Progress | None = None) -> TrainResult:
     """Continue a run, or every unfinished seed of a group, where its last checkpoint left it.
 
@@ -142,9 +216,12 @@ def resume(run: Path | str, *, trust: bool = False, progress: Progress | None = 
         progress: As in ``train``.
 
     Raises:
+        UsageError: If it is a sweep: that is ``resume_sweep``.
         RunError: If there is nothing to resume, if it is in use, or if it names foreign code and is not trusted.
     """
     directory = Path(run)
+    if is_sweep(directory):
+        raise UsageError(f"{directory} is a sweep: resume_sweep goes on with it")
     began = time.perf_counter()
     read_spec(directory)
     runs = members(directory)
@@ -167,7 +244,8 @@ def load(run: Path | str, which: str = "best", *, trust: bool = False) -> Policy
     """Load the policy of a run.
 
     Args:
-        run: Directory of a run, or of a group of seeds (then the seed with the best evaluation).
+        run: Directory of a run, of a group of seeds (then the seed with the best evaluation), or of a sweep (then its best
+            trial).
         which: "best" by periodic evaluation, or "last".
         trust: Whether to import a network of somebody's own although another machine wrote the run; nothing else that the
             run names is imported.
@@ -177,7 +255,7 @@ def load(run: Path | str, which: str = "best", *, trust: bool = False) -> Policy
     """
     from cumulant.engine.policy import Policy, code_named_in
 
-    directory = Path(run)
+    directory = _member(Path(run))
     if group.seeds_of(directory):
         directory = max(members(directory).values(), key=group.score)
     if (directory / "policy").is_dir():
@@ -212,7 +290,7 @@ def evaluate(
     from cumulant.engine.evaluate import default_episodes
     from cumulant.engine.evaluate import evaluate as run_evaluation
 
-    where = "the policy" if not isinstance(policy, str | Path) else Path(policy)
+    where = "the policy" if not isinstance(policy, str | Path) else _member(Path(policy))
     if isinstance(where, Path) and (where / "config.json").exists():  # a policy folder on its own has none
         read_spec(where)
     seeds = len(members(where)) if isinstance(where, Path) else 1
@@ -243,11 +321,21 @@ def evaluate(
     return run_evaluation(policy, env, episodes, seed, options, label=label) | {"policy": label}
 
 
-def report(run: Path | str) -> Path:
-    """Write ``report.html`` of a run or a group and return its path."""
-    from cumulant.report.html import write_report
+def is_sweep(run: Path | str) -> bool:
+    """Return whether a directory is one of a sweep."""
+    return sweeps.is_sweep(Path(run))
 
-    return write_report(Path(run))
+
+def _member(directory: Path) -> Path:
+    """Return the run or group that a directory stands for: of a sweep, its best trial."""
+    return sweeps.best_trial(directory) if is_sweep(directory) else directory
+
+
+def report(run: Path | str) -> Path:
+    """Write ``report.html`` of a run, a group or a sweep and return its path."""
+    from cumulant.report import html, sweep_html
+
+    return (sweep_html if is_sweep(run) else html).write_report(Path(run))
 
 
 def compare(runs: Sequence[Path | str]) -> dict[str, Any]:
@@ -255,62 +343,6 @@ def compare(runs: Sequence[Path | str]) -> dict[str, Any]:
     from cumulant.report.compare import compare as compare_runs
 
     return compare_runs([Path(run) for run in runs])
-
-
-# -- one run, start to end -----------------------------------------------------------------------------------------------
-
-
-def train_one(
-    spec: Mapping[str, Any], directory: Path, *, resume: bool = False, progress: Progress | None = None
-) -> dict[str, Any]:
-    """Train one seed, evaluate its best policy, and write ``evaluation.json``; return the evaluation.
-
-    Args:
-        spec: What ``make_spec`` returned.
-        directory: Of the run.
-        resume: Whether the directory already holds it.
-        progress: As in ``train``.
-    """
-    import torch
-
-    from cumulant.engine.evaluate import default_episodes
-    from cumulant.engine.evaluate import evaluate as run_evaluation
-    from cumulant.engine.faults import limiting_faults
-    from cumulant.run.config import check_device, from_dict
-    from cumulant.run.run import Run
-
-    module = catalogue.load_algorithm(spec["algo"])
-    check_device(spec["config"].get("device", "cpu"))
-    seed, env, options = spec["seed"], spec["env"], spec["env_options"]
-    config = from_dict(module.Config, {**spec["config"], "env": env, "env_options": options}, where=spec["algo"])
-    on_row = None if progress is None else lambda row: progress(seed, row)
-    borne = limiting_faults(spec.get("max_faults", 10), spec.get("env_timeout", 60.0))
-    with _threads(torch, int(spec.get("threads", 1))), borne:
-        every = float(spec.get("checkpoint_seconds", 20.0))
-        run = Run(directory, spec, resume=resume, checkpoint_every_seconds=every, on_row=on_row)
-        try:
-            policy = module.train(config, run)
-            episodes = default_episodes(env)
-            evaluation = run_evaluation(policy, env, episodes, 0, options, label=short_name(spec["algo"]))
-            policy.card["evaluation"] = {
-                key: evaluation[key] for key in ("episodes", "seed", "return_mean", "return_interval", "outcomes")
-            }
-            policy.save(directory / "policy", "best")
-            run.write("evaluation.json", evaluation)  # last: it marks the seed as finished
-        finally:
-            run.close()
-    return evaluation
-
-
-@contextmanager
-def _threads(torch: Any, count: int) -> Iterator[None]:
-    """Set torch's threads for a while; small networks are slower with two than with one."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _finish(directory: Path, began: float) -> TrainResult:
@@ -332,7 +364,7 @@ def _finish(directory: Path, began: float) -> TrainResult:
 
 
 @contextmanager
-def _reserved(algo: str, env: str) -> Iterator[Path]:
+def _reserved(algo: str, env: str, before: str = "") -> Iterator[Path]:
     """Make the next free directory under ``runs/``, such as ``runs/ppo-warfarin-003``; one that stays empty is removed.
 
     Raises:
@@ -341,7 +373,7 @@ def _reserved(algo: str, env: str) -> Iterator[Path]:
     from cumulant.run.run import missing, remove_empty
 
     listed = lookup.find(env)
-    stem = f"{short_name(algo)}-{listed.name if listed else env.rpartition(':')[2].rpartition('/')[2]}"
+    stem = f"{before}{short_name(algo)}-{listed.name if listed else env.rpartition(':')[2].rpartition('/')[2]}"
     taken = [int(end) for path in Path("runs").glob(f"{stem}-*") if (end := path.name[len(stem) + 1 :]).isdigit()]
     for number in range(max(taken, default=0) + 1, max(taken, default=0) + 1000):
         directory = Path("runs") / f"{stem}-{number:03d}"

@@ -7,18 +7,19 @@ there anyway.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from cumulant.errors import StorageError
 from cumulant.report import plots
 from cumulant.report.evaluation import Column, Comparison, Evaluation, Measure, Subgroup, Trajectories, default_column
 from cumulant.report.load import RunGroup, load
-from cumulant.report.theme import style_sheet, themed
+from cumulant.report.markup import document, write_page
+from cumulant.report.markup import figure as _figure
+from cumulant.report.markup import section as _section
+from cumulant.report.markup import table as _table
+from cumulant.report.theme import themed
 from cumulant.report.wording import (
     MISSING,
     algo_name,
@@ -33,8 +34,6 @@ from cumulant.report.wording import (
     plain,
     spread,
 )
-
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 
 
 def write_report(path: str | Path) -> Path:
@@ -51,24 +50,7 @@ def write_report(path: str | Path) -> Path:
         StorageError: If the disk refuses.
     """
     group = load(path)
-    target = group.path / "report.html"
-    text = page(group)
-    try:
-        handle, name = tempfile.mkstemp(dir=group.path, prefix=".report", suffix=".html")
-        try:
-            with open(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-            os.chmod(name, 0o644)  # mkstemp makes it private; a report is there to be shown
-            os.replace(name, target)
-        except BaseException:
-            os.unlink(name)
-            raise
-    except OSError as problem:
-        raise StorageError(
-            f"cannot write '{plain(str(target), 500)}': {problem.strerror}; free the disk, or report a copy of the run "
-            "in a directory where you may write"
-        ) from problem
-    return target
+    return write_page(group.path / "report.html", page(group))
 
 
 def page(group: RunGroup) -> str:
@@ -77,7 +59,6 @@ def page(group: RunGroup) -> str:
     known = [group.evaluation, *(run.evaluation for run in group.runs)]
     notice = next((each.notice for each in known if each and each.notice), "")
     title = f"{algo_name(group.first.algo)} on {group.first.env}"
-    banner = f'<p class="notice" role="note">{escape(notice)}</p>' if notice else ""
     parts = [_head(group, title), _cards(group), _learning(group)]
     if evaluation is not None:
         parts += [_comparisons(evaluation), _trajectories(evaluation.trajectories), _policy_map(evaluation)]
@@ -88,14 +69,7 @@ def page(group: RunGroup) -> str:
     version = versions.get("cumulant") if isinstance(versions, Mapping) else manifest.get("cumulant")
     made = f"Cumulant {escape(plain(version or '', 40))}"
     made += f" · run of {escape(plain(manifest['created'], 40))}" if manifest.get("created") else ""
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title>\n<style>\n{style_sheet()}</style></head>\n<body>\n{banner}\n"
-        + "\n".join(part for part in parts if part)
-        + f"\n<footer>{banner}<p>{made}</p></footer>\n</body></html>\n"
-    )
+    return document(title, notice, parts, made)
 
 
 def _head(group: RunGroup, title: str) -> str:
@@ -356,20 +330,6 @@ def _flat(value: Mapping[str, Any], prefix: str = "", depth: int = 0) -> Iterabl
             yield from _flat(item, name + ".", depth + 1)
         else:
             yield name, plain("none" if item is None else item, 300)
-
-
-def _section(title: str, content: str) -> str:
-    return f"<section><h2>{escape(title)}</h2>{content}</section>"
-
-
-def _figure(figure: Any, label: str, caption: str = "") -> str:
-    text = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-    return f"<figure>{text}{themed(plots.svg(figure, label))}</figure>"
-
-
-def _table(heads: Sequence[str], rows: Sequence[str]) -> str:
-    head = "".join(f"<th>{text}</th>" for text in heads)
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
 
 
 def _header(column: Column) -> str:

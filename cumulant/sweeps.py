@@ -74,25 +74,56 @@ class SweepResult:
 
 
 def make_plan(
-    spec: Mapping[str, Any], space: search.Space, trials: int, seeds: int, processes: int | None, pruner: str
+    algo: str,
+    env: str,
+    *,
+    trials: int = 20,
+    processes: int | None = None,
+    wanted: Any = None,
+    pruner: str = "median",
+    seeds: int = 1,
+    fields: Mapping[str, Any] | None = None,
+    **terms: Any,
 ) -> dict[str, Any]:
-    """Return everything that a sweep follows from.
+    """Return everything that a sweep follows from; see ``api.sweep``.
+
+    Args:
+        algo: Algorithm.
+        env: Environment.
+        trials: How many.
+        processes: Trainings at a time; None for one a core.
+        wanted: What is searched, see ``search.space``.
+        pruner: Which trials end early, see ``Study``.
+        seeds: Of each trial.
+        fields: Fields of the Config that do not vary.
+        terms: What ``make_spec`` takes besides.
 
     Raises:
-        ConfigError: If a number or the pruner is refused.
+        ConfigError: If a field, a range, a number or the pruner is refused.
         MissingPackage: If Optuna is not installed.
     """
     from cumulant.run.manifest import host
 
+    spec = make_spec(algo, env, **terms, **(fields or {}))
+    flat = {name for key, value in (fields or {}).items() for name in (value if isinstance(value, Mapping) else [key])}
+    space = search.space(_config_of(spec), wanted, flat)
     require_optuna()
-    processes = max(1, cores() // int(spec["threads"])) if processes is None else processes
+    processes = max(1, cores() // spec["threads"]) if processes is None else processes
     counts = {"trials": trials, "seeds": seeds, "processes": processes}
     for name, value in counts.items():
         if whole(name, value) < 1:
             raise ConfigError(f"{name} = {value}: there must be at least one")
     if pruner not in PRUNERS:
         raise ConfigError(f"pruner = {pruner!r}: it must be one of {', '.join(PRUNERS)}")
-    return {"spec": dict(spec), "search": search.to_json(space), **counts, "pruner": pruner, "host": host()}
+    return {"spec": spec, "search": search.to_json(space), **counts, "pruner": pruner, "host": host()}
+
+
+def _config_of(spec: Mapping[str, Any]) -> Any:
+    """Return the Config that a specification holds as plain values."""
+    from cumulant.run.config import from_dict
+
+    terms = {"env": spec["env"], "env_options": spec["env_options"]}
+    return from_dict(catalogue.load_algorithm(spec["algo"]).Config, {**spec["config"], **terms}, where=spec["algo"])
 
 
 def is_sweep(directory: Path) -> bool:
@@ -203,13 +234,9 @@ class _Sweep:
     """A sweep that runs, in a directory that is locked."""
 
     def __init__(self, directory: Path, plan: Mapping[str, Any], progress: Progress | None) -> None:
-        from cumulant.run.config import from_dict
-
         self.directory, self.plan, self.spec = directory, plan, plan["spec"]
         self._progress = progress
-        module = catalogue.load_algorithm(self.spec["algo"])
-        terms = {"env": self.spec["env"], "env_options": self.spec["env_options"]}
-        self._config = from_dict(module.Config, {**self.spec["config"], **terms}, where=self.spec["algo"])
+        self._config = _config_of(self.spec)
         space, known = search.from_json(plan["search"]), search.fields_of(self._config)
         for name in space:
             if name not in known:

@@ -1,0 +1,66 @@
+"""One run from start to end: train, evaluate the best policy on other episodes, write down what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from cumulant import catalogue
+from cumulant.catalogue import short_name
+
+Progress = Callable[[int, dict[str, float]], None]
+
+
+def train_one(
+    spec: Mapping[str, Any], directory: Path, *, resume: bool = False, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Train one seed, evaluate its best policy, and write ``evaluation.json``; return the evaluation.
+
+    Args:
+        spec: What ``make_spec`` returned.
+        directory: Of the run.
+        resume: Whether the directory already holds it.
+        progress: As in ``train``.
+    """
+    import torch
+
+    from cumulant.engine.evaluate import default_episodes
+    from cumulant.engine.evaluate import evaluate as run_evaluation
+    from cumulant.engine.faults import limiting_faults
+    from cumulant.run.config import check_device, from_dict
+    from cumulant.run.run import Run
+
+    module = catalogue.load_algorithm(spec["algo"])
+    check_device(spec["config"].get("device", "cpu"))
+    seed, env, options = spec["seed"], spec["env"], spec["env_options"]
+    config = from_dict(module.Config, {**spec["config"], "env": env, "env_options": options}, where=spec["algo"])
+    on_row = None if progress is None else lambda row: progress(seed, row)
+    borne = int(spec.get("max_faults", 10)), float(spec.get("env_timeout", 60.0))
+    with _threads(torch, int(spec.get("threads", 1))), limiting_faults(*borne):
+        every = float(spec.get("checkpoint_seconds", 20.0))
+        run = Run(directory, spec, resume=resume, checkpoint_every_seconds=every, on_row=on_row)
+        try:
+            policy = module.train(config, run)
+            episodes = default_episodes(env)
+            evaluation = run_evaluation(policy, env, episodes, 0, options, label=short_name(spec["algo"]))
+            policy.card["evaluation"] = {
+                key: evaluation[key] for key in ("episodes", "seed", "return_mean", "return_interval", "outcomes")
+            }
+            policy.save(directory / "policy", "best")
+            run.write("evaluation.json", evaluation)  # last: it marks the seed as finished
+        finally:
+            run.close()
+    return evaluation
+
+
+@contextmanager
+def _threads(torch: Any, count: int) -> Iterator[None]:
+    """Set torch's threads for a while; small networks are slower with two than with one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
