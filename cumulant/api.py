@@ -21,6 +21,7 @@ from cumulant.errors import ConfigError, RunError, StorageError, UsageError
 from cumulant.group import members
 from cumulant.spec import check_spec, check_trust, make_spec, read_spec, same_environment, whole, written_by
 from cumulant.sweeps import SweepResult as SweepResult
+from cumulant.sweeps import read_plan as read_plan
 from cumulant.training import train_one as train_one
 
 if TYPE_CHECKING:

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from cumulant import catalogue, search, trial
+from cumulant.envs import lookup
 from cumulant.errors import ConfigError, CumulantError, Interrupted, NumericsError, RunError
 from cumulant.processes import Workers, cores
 from cumulant.spec import check_spec, check_trust, make_spec, train_command, whole
@@ -372,6 +373,7 @@ class _Sweep:
                 "schema": 1,
                 "algo": self.spec["algo"],
                 "env": self.spec["env"],
+                "notice": lookup.notice(self.spec["env"]),
                 "plan": dict(self.plan),
                 "best": None if best is None else best["number"],
                 "command": command,

@@ -15,7 +15,8 @@ from cumulant.errors import CumulantError, Interrupted, UsageError, did_you_mean
 
 VERBS = {
     "train": "train an algorithm on an environment, evaluate it, write a report",
-    "resume": "continue a run where its last checkpoint left it",
+    "sweep": "search an algorithm's fields for those that do best on an environment",
+    "resume": "continue a run or a sweep where its last checkpoint left it",
     "evaluate": "evaluate a run's policy on held-out episodes",
     "report": "write a run's report.html again and show it here",
     "compare": "put several runs side by side",

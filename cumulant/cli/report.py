@@ -7,16 +7,19 @@ from typing import Any
 
 from cumulant import api
 from cumulant.cli.parsing import Parser, add_json
-from cumulant.cli.show import show_run
+from cumulant.cli.show import show_run, show_sweep
 
 
 def run(words: list[str]) -> Any:
     """Run the verb and return what ``--json`` prints."""
     parser = Parser("report", "Write a run's report.html again, and show it here.")
-    parser.add_argument("run", type=Path, help="directory of the run or group")
+    parser.add_argument("run", type=Path, help="directory of the run, group or sweep")
     add_json(parser)
     known = parser.parse_args(words)
     path = api.report(known.run)
     if not known.json:
-        show_run(known.run, path)
+        if api.is_sweep(known.run):
+            show_sweep(known.run)
+        else:
+            show_run(known.run, path)
     return {"run": str(known.run), "report": str(path)}

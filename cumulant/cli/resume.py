@@ -7,19 +7,38 @@ from typing import Any
 
 from cumulant import api
 from cumulant.cli.parsing import Parser, add_json, add_trust
-from cumulant.cli.show import resume_progress, show_result
+from cumulant.cli.show import resume_progress, show_result, show_sweep, sweep_progress
+from cumulant.errors import UsageError
 
 
 def run(words: list[str]) -> Any:
     """Run the verb and return what ``--json`` prints."""
-    parser = Parser("resume", "Continue a run, or every unfinished seed of a group, from its last checkpoint.")
-    parser.add_argument("run", type=Path, help="directory of the run or group")
+    parser = Parser("resume", "Continue a run, every unfinished seed of a group, or a sweep, from the last checkpoint.")
+    parser.add_argument("run", type=Path, help="directory of the run, group or sweep")
+    parser.add_argument("--trials", type=int, help="of a sweep: go on to so many (default: as many as planned)")
+    parser.add_argument("--processes", type=int, help="of a sweep: trainings at a time (default: as planned)")
     parser.add_argument("--quiet", action="store_true", help="no live progress")
     add_json(parser)
     add_trust(parser)
     known = parser.parse_args(words)
+    if api.is_sweep(known.run):
+        return _resume_sweep(known)
+    if known.trials is not None or known.processes is not None:
+        raise UsageError(f"{known.run} is no sweep: --trials and --processes are of sweeps")
     with resume_progress(known) as progress:
         result = api.resume(known.run, trust=known.trust, progress=progress)
     if not known.json:
         show_result(result)
+    return result.summary()
+
+
+def _resume_sweep(known: Any) -> Any:
+    plan = api.read_plan(known.run)
+    spec = plan["spec"]
+    with sweep_progress(spec["algo"], spec["env"], known.trials or plan["trials"], known.quiet) as progress:
+        result = api.resume_sweep(
+            known.run, trials=known.trials, processes=known.processes, trust=known.trust, progress=progress
+        )
+    if not known.json:
+        show_sweep(result.run)
     return result.summary()

@@ -47,6 +47,28 @@ def _live(title: str, total_steps: int, silent: bool) -> Iterator[Progress]:
         yield lambda seed, row: live.update(seed, {**row, "total_steps": total_steps})
 
 
+@contextmanager
+def sweep_progress(algo: str, target: str, trials: int, quiet: bool) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Show a sweep live; say beforehand what must be said of the environment."""
+    from cumulant.report.sweep_terminal import SweepProgress
+
+    notice = api.notice(target)
+    if notice:
+        Console(stderr=True, quiet=quiet).print(escape(notice), style="bold")
+    with SweepProgress(f"{algo} on {target}", trials, silent=quiet) as progress:
+        yield progress
+
+
+def show_sweep(directory: Path) -> None:
+    """Print what a sweep found, and where its report is."""
+    from cumulant.report.sweep_terminal import show_sweep as show
+    from cumulant.report.trials import load_sweep
+
+    console = Console(highlight=False)
+    show(load_sweep(directory), console)
+    console.print(f"\nreport: [bold]{escape(str(directory / 'report.html'))}[/bold]")
+
+
 def show_result(result: api.TrainResult) -> None:
     """Print what a training left behind."""
     show_run(result.run, result.run / "report.html")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import dataclasses
 import io
@@ -28,25 +29,7 @@ def run(words: list[str]) -> Any:
     parser.add_argument("--out", type=Path, help="directory of the run (default: the next free one under runs/)")
     parser.add_argument("--seed", type=int, default=0, help="first seed (default 0)")
     parser.add_argument("--seeds", type=int, default=1, help="number of seeds, trained in parallel (default 1)")
-    parser.add_argument("--threads", type=int, default=1, help="torch threads per process (default 1)")
-    parser.add_argument("--checkpoint-seconds", type=float, default=20.0, help="time between checkpoints (default 20)")
-    parser.add_argument(
-        "--max-faults", type=int, default=10, help="times an environment may fail and be made anew (default 10)"
-    )
-    parser.add_argument(
-        "--env-timeout", type=float, default=60.0, help="seconds a call of an environment may take (default 60; 0: any)"
-    )
-    parser.add_argument(
-        "--device",
-        choices=["auto", "cpu", "cuda", "mps"],
-        default="auto",
-        help="where networks live (auto: the algorithm's own choice, the CPU for small networks)",
-    )
-    parser.add_argument(
-        "--env-option", action="append", default=[], metavar="KEY=VALUE", help="keyword of a Gymnasium environment"
-    )
-    parser.add_argument("--quiet", action="store_true", help="no live progress")
-    add_json(parser)
+    add_training(parser)
     parser.add_argument("-h", "--help", action="store_true", help="this help; after ALGO TARGET, all their fields too")
     known, rest = parser.parse_known_args(words)
     if known.help and (known.algo is None or known.target is None):
@@ -59,10 +42,7 @@ def run(words: list[str]) -> Any:
 
     module = catalogue.load_algorithm(known.algo)
     config, env_options = parse_fields(module, known.algo, known.target, rest, known.help)
-    if known.env_option:
-        if lookup.find(known.target) is not None:
-            raise UsageError(f"options of '{known.target}' are flags of their own: `cumulant train ALGO TARGET --help`")
-        env_options = dict(parse_option(option) for option in known.env_option)
+    env_options = env_options_of(known, env_options)
     config = with_device(config, known.device)
     with training_progress(known, config) as progress:
         result = api.train(
@@ -84,8 +64,44 @@ def run(words: list[str]) -> Any:
     return result.summary()
 
 
+def add_training(parser: Parser) -> None:
+    """Add what every verb that trains has."""
+    parser.add_argument("--threads", type=int, default=1, help="torch threads per process (default 1)")
+    parser.add_argument("--checkpoint-seconds", type=float, default=20.0, help="time between checkpoints (default 20)")
+    parser.add_argument(
+        "--max-faults", type=int, default=10, help="times an environment may fail and be made anew (default 10)"
+    )
+    parser.add_argument(
+        "--env-timeout", type=float, default=60.0, help="seconds a call of an environment may take (default 60; 0: any)"
+    )
+    parser.add_argument(
+        "--device",
+        choices=["auto", "cpu", "cuda", "mps"],
+        default="auto",
+        help="where networks live (auto: the algorithm's own choice, the CPU for small networks)",
+    )
+    parser.add_argument(
+        "--env-option", action="append", default=[], metavar="KEY=VALUE", help="keyword of a Gymnasium environment"
+    )
+    parser.add_argument("--quiet", action="store_true", help="no live progress")
+    add_json(parser)
+
+
+def env_options_of(known: argparse.Namespace, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of an environment: flags of a native one, ``--env-option`` of any other.
+
+    Raises:
+        UsageError: If ``--env-option`` was given for a native one.
+    """
+    if not known.env_option:
+        return options
+    if lookup.find(known.target) is not None:
+        raise UsageError(f"options of '{known.target}' are flags of their own: `cumulant train ALGO TARGET --help`")
+    return dict(parse_option(option) for option in known.env_option)
+
+
 def parse_fields(
-    module: Any, algo: str, target: str, words: list[str], help_wanted: bool
+    module: Any, algo: str, target: str, words: list[str], help_wanted: bool, verb: str = "train"
 ) -> tuple[Any, dict[str, Any]]:
     """Turn ``--field value`` words into the algorithm's Config and the environment's options.
 
@@ -101,7 +117,7 @@ def parse_fields(
     flags = dataclasses.make_dataclass(
         "Fields", [(name, cls, dataclasses.field(default=default)) for name, cls, default in parts], frozen=True
     )
-    prog, said = f"cumulant train {algo} {target}", io.StringIO()
+    prog, said = f"cumulant {verb} {algo} {target}", io.StringIO()
     refuse_unknown(words, [name for _, _, default in parts for name in names_of(default)], prog)
     try:
         with contextlib.redirect_stderr(said):
@@ -122,7 +138,9 @@ def parse_fields(
     return dataclasses.replace(made.config, env=target, env_options=options), options
 
 
-def refuse_options_first(words: Sequence[str], rest: Sequence[str], target: str | None) -> None:
+def refuse_options_first(
+    words: Sequence[str], rest: Sequence[str], target: str | None, example: str = "train ppo warfarin"
+) -> None:
     """Refuse ``--gamma 0.9 ALGO TARGET``: whether 0.9 belongs to --gamma is known only when the algorithm is.
 
     Raises:
@@ -130,7 +148,7 @@ def refuse_options_first(words: Sequence[str], rest: Sequence[str], target: str 
     """
     first = next((word for word in rest if word.startswith("-")), None)
     if first and "=" not in first and (target is None or words.index(first) < words.index(target)):
-        raise UsageError(f"ALGO and TARGET come first, as in `cumulant train ppo warfarin {first} ...`")
+        raise UsageError(f"ALGO and TARGET come first, as in `cumulant {example} {first} ...`")
 
 
 def names_of(config: Any) -> list[str]:

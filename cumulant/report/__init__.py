@@ -13,6 +13,8 @@ A directory may come from a stranger, so whatever is printed from it is escaped.
 `theme`        the colours of figures and page, light and dark
 `plots`        figures as SVG or PNG
 `html`         report.html
+`markup`       the page that every report is
 `compare`      several runs side by side
+`trials`, `sweep_plots`, `sweep_html`, `sweep_terminal`   the same for a sweep: sweep.json, and what it shows
 =============  =========================================================================
 """

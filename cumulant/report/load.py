@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -233,6 +233,11 @@ def load_run(path: str | Path) -> RunData:
         problems.append("manifest.json is missing or torn: versions and hardware are not known")
     rows = _read_lines(place / "metrics.jsonl", problems)
     timing = _read_lines(place / "timing.jsonl", problems)
+    trial = _read_object(place / "trial.json") or {}
+    if trial.get("state") in ("pruned", "failed"):
+        problems.append(
+            f"this trial of a sweep was {'ended early' if trial['state'] == 'pruned' else 'lost'}: {plain(trial.get('reason', ''), 400)}"
+        )
     evaluation = _evaluation(place, problems)
     faults = _last(rows, "env/faults")
     if faults:
@@ -244,10 +249,10 @@ def load_run(path: str | Path) -> RunData:
 
 
 def load(path: str | Path) -> RunGroup:
-    """Read a run, or a group of seeds.
+    """Read a run, a group of seeds, or the best trial of a sweep, which stands for it.
 
     Args:
-        path: A run directory, or a directory with ``seeds.json`` and one ``seed_N`` per seed.
+        path: A run directory, or a directory with ``seeds.json`` and one ``seed_N`` per seed, or with ``sweep.json``.
 
     Returns:
         A group; of one run when ``path`` is a run.
@@ -256,6 +261,12 @@ def load(path: str | Path) -> RunGroup:
         RunError: If it is neither, or if no seed of the group can be read.
     """
     place = _directory(path)
+    if (place / "sweep.json").is_file():
+        best = number((_read_object(place / "sweep.json") or {}).get("best"))
+        if best is None:
+            raise RunError(f"'{_shown(place)}' is a sweep without a complete trial; 'cumulant resume' goes on with it")
+        group = load(place / f"trial_{int(best):04d}")
+        return replace(group, problems=(f"of a sweep, this is trial {int(best)}, its best", *group.problems))
     if not (place / "seeds.json").is_file():
         run = load_run(place)
         return RunGroup(place, (run,), run.evaluation, run.problems)
