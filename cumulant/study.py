@@ -66,8 +66,8 @@ class Study:
         space: What is searched.
         seed: Of the sampler.
         pruner: "median": a trial ends when its best evaluation so far is below the median of the complete ones at the same
-            point, from two fifths of the training on: curves of learning cross early. "halving": only the best third goes on after 2, 6 and 18 twentieths
-            (asynchronous successive halving). "none".
+            point, once there are five of those and two fifths of the training are over: curves of learning cross early.
+            "halving": only the best third goes on after 2, 6 and 18 twentieths (asynchronous successive halving). "none".
         usual: Values of the searched fields without a sweep: the first trial takes those that lie in their ranges.
 
     Raises:

@@ -328,6 +328,7 @@ class _Sweep:
             self._tell({"kind": "trial", **entry})
             finished = [each.state for each in trials if each.state != "running"]
             if problem is not None and len(finished) >= _HOPELESS and set(finished) == {"failed"}:
+                workers.stop()  # before another slot takes the next trial
                 raise problem
 
     def _specs(self, found: Trial) -> list[dict[str, Any]]:

@@ -235,9 +235,8 @@ def load_run(path: str | Path) -> RunData:
     timing = _read_lines(place / "timing.jsonl", problems)
     trial = _read_object(place / "trial.json") or {}
     if trial.get("state") in ("pruned", "failed"):
-        problems.append(
-            f"this trial of a sweep was {'ended early' if trial['state'] == 'pruned' else 'lost'}: {plain(trial.get('reason', ''), 400)}"
-        )
+        how = "ended early" if trial["state"] == "pruned" else "failed"
+        problems.append(f"this trial of a sweep {how}: {plain(trial.get('reason', ''), 400)}")
     evaluation = _evaluation(place, problems)
     faults = _last(rows, "env/faults")
     if faults:
