@@ -178,8 +178,7 @@ def sweep(
         CumulantError: With a message that says what was wrong, where, and what to do.
     """
     terms = {"seed": seed, "env_options": env_options, "threads": threads, "checkpoint_seconds": checkpoint_seconds}
-    counts = {"trials": trials, "processes": processes, "seeds": seeds}
-    plan = sweeps.make_plan(algo, env, wanted=search, pruner=pruner, fields=fields, **counts, **terms)
+    plan = sweeps.make_plan(algo, env, terms, fields, search, trials, seeds, processes, pruner)
     with _reserved(algo, env, "sweep-") if out is None else nullcontext(Path(out)) as directory:
         result = sweeps.start(directory, plan, progress)
     report(directory)

@@ -77,27 +77,26 @@ class SweepResult:
 def make_plan(
     algo: str,
     env: str,
-    *,
-    trials: int = 20,
-    processes: int | None = None,
-    wanted: Any = None,
-    pruner: str = "median",
-    seeds: int = 1,
-    fields: Mapping[str, Any] | None = None,
-    **terms: Any,
+    terms: Mapping[str, Any],
+    fields: Mapping[str, Any],
+    wanted: Any,
+    trials: int,
+    seeds: int,
+    processes: int | None,
+    pruner: str,
 ) -> dict[str, Any]:
     """Return everything that a sweep follows from; see ``api.sweep``.
 
     Args:
         algo: Algorithm.
         env: Environment.
-        trials: How many.
-        processes: Trainings at a time; None for one a core.
-        wanted: What is searched, see ``search.space``.
-        pruner: Which trials end early, see ``Study``.
-        seeds: Of each trial.
+        terms: What ``make_spec`` takes besides fields.
         fields: Fields of the Config that do not vary.
-        terms: What ``make_spec`` takes besides.
+        wanted: What is searched, see ``search.space``.
+        trials: How many.
+        seeds: Of each trial.
+        processes: Trainings at a time; None for one a core.
+        pruner: Which trials end early, see ``Study``.
 
     Raises:
         ConfigError: If a field, a range, a number or the pruner is refused.
@@ -105,8 +104,8 @@ def make_plan(
     """
     from cumulant.run.manifest import host
 
-    spec = make_spec(algo, env, **terms, **(fields or {}))
-    flat = {name for key, value in (fields or {}).items() for name in (value if isinstance(value, Mapping) else [key])}
+    spec = make_spec(algo, env, **terms, **fields)
+    flat = {name for key, value in fields.items() for name in (value if isinstance(value, Mapping) else [key])}
     space = search.space(_config_of(spec), wanted, flat)
     require_optuna()
     processes = max(1, cores() // spec["threads"]) if processes is None else processes

@@ -26,7 +26,7 @@ def history(sweep: SweepData) -> Figure:
         scored = [trial for trial in sweep.trials if trial.score is not None]
         complete = [trial for trial in scored if trial.state == "complete"]
         if complete:
-            best = np.maximum.accumulate([trial.score for trial in complete])
+            best = np.maximum.accumulate([trial.score or 0.0 for trial in complete])
             ends = [trial.number for trial in complete]
             last = max(trial.number for trial in scored)
             axes.step([*ends, last], [*best, best[-1]], where="post", color=LIGHT["agent"], lw=1.2, alpha=0.6)
@@ -131,12 +131,13 @@ def _as_listed(words: list[str], known: list[str]) -> list[str]:
 def _dots(axes: Axes, trials: list[TrialData], at: list[Any], best: TrialData | None) -> None:
     """Complete trials as dots, those that ended early as crosses, the best one in a ring."""
     for trial, x in zip(trials, at):
+        score = trial.score or 0.0  # only trials that have one are drawn
         look: Any = {"color": LIGHT["third"], "ms": 4.6, "mew": 0.8, "mec": LIGHT["paper"], "marker": "o"}
         if trial.state != "complete":
             look = {"color": LIGHT["ceiling"], "ms": 4.0, "mew": 1.1, "marker": "x"}
-        axes.plot(x, trial.score, ls="", zorder=3, **look)
+        axes.plot(x, score, ls="", zorder=3, **look)
         if trial is best:
-            axes.plot(x, trial.score, "o", ms=8.5, mew=1.6, mfc="none", color=LIGHT["agent"], zorder=4)
+            axes.plot(x, score, "o", ms=8.5, mew=1.6, mfc="none", color=LIGHT["agent"], zorder=4)
 
 
 def _whole_numbers(axes: Axes) -> None:
