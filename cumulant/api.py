@@ -150,6 +150,8 @@ def sweep(
     env_options: Mapping[str, Any] | None = None,
     threads: int = 1,
     checkpoint_seconds: float = 20.0,
+    max_faults: int = 10,
+    env_timeout: float = 60.0,
     progress: Callable[[Mapping[str, Any]], None] | None = None,
     **fields: Any,
 ) -> SweepResult:
@@ -169,6 +171,8 @@ def sweep(
         env_options: As in ``train``.
         threads: As in ``train``.
         checkpoint_seconds: As in ``train``.
+        max_faults: As in ``train``.
+        env_timeout: As in ``train``.
         progress: Called with ``{"kind": "trial", "number", "state", "score", ...}`` when a trial begins or ends, and with
             ``{"kind": "row", "trial", "seed", "row"}`` for every row of metrics.
         fields: Fields that are the same in every trial, such as ``total_steps``.
@@ -178,6 +182,7 @@ def sweep(
         CumulantError: With a message that says what was wrong, where, and what to do.
     """
     terms = {"seed": seed, "env_options": env_options, "threads": threads, "checkpoint_seconds": checkpoint_seconds}
+    terms |= {"max_faults": max_faults, "env_timeout": env_timeout}
     plan = sweeps.make_plan(algo, env, terms, fields, search, trials, seeds, processes, pruner)
     with _reserved(algo, env, "sweep-") if out is None else nullcontext(Path(out)) as directory:
         result = sweeps.start(directory, plan, progress)

@@ -182,7 +182,11 @@ def resume(
 
     plan = read_plan(directory)
     spec = plan["spec"]
-    check_trust([spec["algo"], spec["env"], *spec["env_options"].values()], plan.get("host"), directory, trust)
+    names = [spec["algo"], spec["env"], *spec["env_options"].values()]
+    network, tried = spec["config"].get("network"), search.from_json(plan["search"]).get("net")
+    names += [network.get("net")] if isinstance(network, Mapping) else []
+    names += tried.values if isinstance(tried, search.Choice) else []
+    check_trust(names, plan.get("host"), directory, trust)
     for name, value in (("trials", trials), ("processes", processes)):
         if value is not None and whole(name, value) < 1:
             raise ConfigError(f"{name} = {value}: there must be at least one")
@@ -333,9 +337,9 @@ class _Sweep:
     def _specs(self, found: Trial) -> list[dict[str, Any]]:
         """Return what the trial trains, one for each seed."""
         config = search.with_fields(self._config, found.fields)
-        terms = {key: self.spec[key] for key in ("seed", "env_options", "threads", "checkpoint_seconds")}
-        spec = make_spec(self.spec["algo"], self.spec["env"], config=config, **terms)
-        return [spec | {"seed": spec["seed"] + k} for k in range(self.plan["seeds"])]
+        made = make_spec(self.spec["algo"], self.spec["env"], env_options=self.spec["env_options"], config=config)
+        first = self.spec["seed"]
+        return [{**self.spec, "config": made["config"], "seed": first + k} for k in range(self.plan["seeds"])]
 
     def _judge(self, number: int, rung: int, best: float) -> bool:
         with self._lock:

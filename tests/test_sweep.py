@@ -46,8 +46,9 @@ def test_every_trial_is_an_ordinary_run(sweep):
         group = directory / trial["directory"]
         spec = json.loads((group / "seed_1" / "config.json").read_text())
         assert spec["seed"] == 1
-        assert trial["fields"].items() <= spec["config"].items()
-        assert spec["config"]["hidden"] == [16, 16]
+        config = spec["config"] | spec["config"]["network"]
+        assert trial["fields"].items() <= config.items()
+        assert config["hidden"] == [16, 16]
         evaluation = json.loads((group / "evaluation.json").read_text())
         assert evaluation["return_mean"] == trial["return_mean"]
         best = [max(row.get("eval/return", 0) for row in rows(group / f"seed_{seed}")) for seed in (0, 1)]
@@ -116,7 +117,7 @@ def test_a_command_names_what_differs_and_no_more():
     assert sweeps.train_command(spec, config) == (
         "cumulant train ppo warfarin --gamma 0.9 --value-clip 0.1 --hidden 8 --schedule clinic --seed 3 --threads 2"
     )
-    spec = api.make_spec("dqn", "FrozenLake-v1", 0, {"map_name": "8x8"}, replay={"n_step": 5}, net={"dueling": True})
+    spec = api.make_spec("dqn", "FrozenLake-v1", 0, {"map_name": "8x8"}, n_step=5, dueling=True)
     assert sweeps.train_command(spec, sweeps._config_of(spec)) == (
         """cumulant train dqn FrozenLake-v1 --dueling --n-step 5 --env-option 'map_name="8x8"'"""
     )
@@ -170,8 +171,9 @@ def test_a_sweep_of_another_machine_needs_trust(sweep, tmp_path):
     shutil.copytree(sweep[0], directory)
     content = json.loads((directory / "sweep.json").read_text())
     content["plan"]["host"], content["plan"]["spec"]["env"] = "elsewhere", "theirs.py:Env"
+    content["plan"]["search"]["net"] = {"values": ["mlp", "their/net.py:Net"]}
     (directory / "sweep.json").write_text(json.dumps(content))
-    with pytest.raises(RunError, match=r"would import theirs\.py:Env, and another machine wrote it"):
+    with pytest.raises(RunError, match=r"would import theirs\.py:Env, their/net\.py:Net, and another machine wrote it"):
         api.resume_sweep(directory)
     del content["plan"]["search"]
     (directory / "sweep.json").write_text(json.dumps(content))

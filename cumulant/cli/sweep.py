@@ -70,6 +70,8 @@ def run(words: list[str]) -> Any:
             env_options=env_options_of(known, env_options),
             threads=known.threads,
             checkpoint_seconds=known.checkpoint_seconds,
+            max_faults=known.max_faults,
+            env_timeout=known.env_timeout,
             progress=progress,
             **_given(config, named_fields),
         )
