@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium
 
 from cumulant.engine.parallel import is_parallel
-from cumulant.envs import lookup, register
+from cumulant.envs import extras, lookup, register
 from cumulant.errors import CumulantError, EnvironmentFault, MissingPackage, UsageError, did_you_mean
 from cumulant.loading import load_attribute
 
@@ -30,15 +30,15 @@ def make_single(env: str, options: Mapping[str, Any]) -> Any:
         else:
             if not any(known.startswith("cumulant/") for known in gymnasium.registry):
                 register()  # an uninstalled working copy has no entry point
+            extras.announce(env)
             made = gymnasium.make(env, **options)
     except CumulantError:
         raise
     except gymnasium.error.DependencyNotInstalled as problem:
         raise MissingPackage(f"environment '{env}' needs a package that is not installed: {problem}") from problem
     except gymnasium.error.NamespaceNotFound as problem:
-        package = ": pip install ale-py" if env.startswith("ALE/") else ""
         raise MissingPackage(
-            f"environment '{env}': no installed package brings environments called '{env.rpartition('/')[0]}/...'{package}"
+            f"environment '{env}': no installed package brings environments called '{env.rpartition('/')[0]}/...'"
         ) from problem
     except (gymnasium.error.UnregisteredEnv, gymnasium.error.DeprecatedEnv) as problem:
         known = [*lookup.listing(), *(name for name in gymnasium.registry if "/" not in name)]

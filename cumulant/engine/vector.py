@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import gymnasium
 import numpy as np
 
+from cumulant.engine import mujoco
 from cumulant.engine.gym_vector import GymVector, Masks
 from cumulant.engine.parallel import ParallelVector, is_parallel
 from cumulant.engine.single import make_single
@@ -103,6 +104,8 @@ def make_vector(
         EnvironmentFault: If the environment raises while it is made or reset.
     """
     options = dict(options or {})
+    if env in mujoco.TASKS and masks != "always":
+        return mujoco.MujocoVector(env, num_envs, seed, options)
     if lookup.find(env) is None:
         spare = [make_single(env, options)]
 

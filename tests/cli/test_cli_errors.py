@@ -99,9 +99,12 @@ def test_with_json_a_mistake_is_an_object(cli, workspace, mistake):
 @pytest.mark.parametrize(
     ("env", "package", "hint"),
     [
-        ("Ant-v5", "mujoco", "gymnasium[mujoco]"),
+        ("Ant-v5", "mujoco", "pip install 'cumulant[mujoco]'"),
+        ("Pusher-v5", "mujoco", "pip install 'cumulant[mujoco]'"),
+        ("FetchReach-v4", "gymnasium_robotics", "pip install 'cumulant[robotics]'"),
+        ("dm_control/walker-walk", "dm_control", "pip install 'cumulant[robotics]'"),
         ("LunarLander-v3", "Box2D", "gymnasium[box2d]"),
-        ("ALE/Pong-v5", "ale_py", "pip install ale-py"),
+        ("ALE/Pong-v5", "ale_py", "pip install 'cumulant[atari]'"),
     ],
 )
 def test_a_missing_environment_package_is_named(cli, workspace, env, package, hint):
