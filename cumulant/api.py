@@ -283,7 +283,7 @@ def evaluate(
     Args:
         policy: A policy, or the directory of a run.
         env: Environment; by default the one that it was trained on.
-        episodes: How many; by default 5000 simulated patients, 100 episodes elsewhere.
+        episodes: How many; by default 5000 simulated patients, 20 Atari games, 100 episodes elsewhere.
         seed: Of the evaluation.
         env_options: Options of the environment; by default those of the training.
         trust: Whether to import an environment that the run names although another machine wrote it.

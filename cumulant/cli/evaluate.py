@@ -19,7 +19,9 @@ def run(words: list[str]) -> Any:
     parser.add_argument(
         "--env-option", action="append", metavar="KEY=VALUE", help="instead of the options of the training"
     )
-    parser.add_argument("--episodes", type=int, help="how many (default: 5000 simulated patients, 100 elsewhere)")
+    parser.add_argument(
+        "--episodes", type=int, help="how many (default: 5000 simulated patients, 20 Atari games, 100 elsewhere)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the evaluation (default 0)")
     add_json(parser)
     add_trust(parser)

@@ -10,6 +10,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from cumulant.engine import atari
 from cumulant.engine.gym_vector import Masks
 from cumulant.engine.policy import Policy
 from cumulant.engine.vector import VectorEnv, make_vector
@@ -139,7 +140,9 @@ class Greedy:
 
 
 def default_episodes(env: str) -> int:
-    """Return how many episodes a final evaluation takes: 5000 simulated patients, 100 episodes elsewhere."""
+    """Return how many episodes a final evaluation takes: 5000 simulated patients, 20 Atari games, 100 episodes elsewhere."""
+    if atari.is_game(env):  # up to half an hour each
+        return 20
     brings_its_own = lookup.find(env) is not None and hasattr(lookup.options_class(env), "evaluation")
     return 5000 if brings_its_own else 100
 
@@ -150,9 +153,8 @@ def episodes_of(
     """Play episodes of an environment greedily; see ``play``."""
     native = lookup.find(env) is not None
     masks: Masks = "never" if mask_slice(policy.observation_space) is None else "always"
-    envs = make_vector(
-        env, min(episodes, MAX_NATIVE_ENVS if native else MAX_GYM_ENVS), seed, options, masks, whole=True
-    )
+    num_envs = min(episodes, MAX_NATIVE_ENVS if native else MAX_GYM_ENVS)
+    envs = make_vector(env, num_envs, seed, options, masks, training=False)
     try:
         _check_fit(policy, env, envs.observation_space, envs.action_space)
         greedy = Greedy(policy)

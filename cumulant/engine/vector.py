@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import gymnasium
 import numpy as np
 
-from cumulant.engine import mujoco
+from cumulant.engine import atari, mujoco
 from cumulant.engine.gym_vector import GymVector, Masks
 from cumulant.engine.parallel import ParallelVector, is_parallel
 from cumulant.engine.single import make_single
@@ -83,7 +83,8 @@ def make_vector(
     seed: int,
     options: Mapping[str, Any] | None = None,
     masks: Masks = "never",
-    whole: bool = False,
+    *,
+    training: bool = True,
 ) -> VectorEnv:
     """Make a batch of environments.
 
@@ -95,7 +96,8 @@ def make_vector(
         masks: When observations bring the action mask with them: an environment that gives ``info["action_mask"]`` is then
             shown with observations ``{"action_mask", "observation"}``, "offered" by any that gives it, "always" or it is an
             error. One whose observations are so anyway stays as it is.
-        whole: Of several agents, whether they play on when another one has ended; see ``cumulant.engine.parallel``.
+        training: Whether what is collected is learned from. Otherwise rewards are the true ones (Atari's are clipped for
+            learning), and agents play on when another one has ended (see ``cumulant.engine.parallel``).
 
     Raises:
         UsageError: If there is no such environment (message names the closest).
@@ -104,6 +106,8 @@ def make_vector(
         EnvironmentFault: If the environment raises while it is made or reset.
     """
     options = dict(options or {})
+    if atari.is_game(env) and masks != "always":
+        return atari.AtariVector(env, num_envs, seed, options, training=training)
     if env in mujoco.TASKS and masks != "always":
         return mujoco.MujocoVector(env, num_envs, seed, options)
     if lookup.find(env) is None:
@@ -113,7 +117,7 @@ def make_vector(
             return spare.pop() if spare else make_single(env, options)
 
         if is_parallel(spare[0]):
-            return ParallelVector(env, num_envs, seed, make, masks, whole)
+            return ParallelVector(env, num_envs, seed, make, masks, whole=not training)
         return GymVector(env, num_envs, seed, make, masks)
     kernel = lookup.build(env, options)
     if masks == "always" and mask_slice(kernel.observation_space) is None:

@@ -17,7 +17,7 @@ TOYS = f"{__file__.rpartition('/')[0]}/toys.py"
 def relay(num_envs, seed=0, name="relay", **options):
     whole = options.pop("whole", False)
     masks = options.pop("masks", "never")
-    return make_vector(f"{TOYS}:{name}", num_envs, seed, options, masks, whole)
+    return make_vector(f"{TOYS}:{name}", num_envs, seed, options, masks, training=not whole)
 
 
 def test_each_agent_is_a_row():
