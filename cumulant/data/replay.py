@@ -4,6 +4,8 @@ Steps are stored as they happened; n steps are put together when a transition is
 episode ends, and at the newest step; it is then shorter but as valid: what followed its last step bootstraps, which is the
 final observation at a truncation, never the first one of the next episode.
 
+An observation is stored once: what followed a step is what the next one starts from (see ``data.following``).
+
 Axes: L rows of the ring, B parallel environments, one row each per step; N = L * B slots; M drawn transitions.
 """
 
@@ -19,6 +21,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
+from cumulant.data.following import Following
 from cumulant.data.shards import Shards
 from cumulant.data.sum_tree import SumTree
 from cumulant.envs.spaces import array_space
@@ -144,13 +147,13 @@ class Replay:
             "obs": np.zeros((self.num_rows, num_envs, *shape), dtype),
             "action": np.zeros((self.num_rows, num_envs, *action_shape), action_dtype),
             "reward": np.zeros((self.num_rows, num_envs), np.float32),
-            "next_obs": np.zeros((self.num_rows, num_envs, *shape), dtype),
             "terminated": np.zeros((self.num_rows, num_envs), bool),
             "ended": np.zeros((self.num_rows, num_envs), bool),
             **{name: np.zeros((self.num_rows, num_envs), np.float32) for name in self.sums},
         }
         # The same memory by slot; the step that followed the one in a slot is B slots further on.
         self._slots = {name: rows.reshape(-1, *rows.shape[2:]) for name, rows in self._rows.items()}
+        self._following = Following(self._rows["obs"])
         self.added = 0  # rows ever
         self._tree = SumTree(self.num_rows * num_envs) if config.prioritised else None
         self._largest = 1.0  # priority so far: what new steps get, so that each is drawn soon
@@ -184,8 +187,9 @@ class Replay:
         """
         row = self.added % self.num_rows
         rows = self._rows
+        self._following.add(row, obs, next_obs)
         rows["obs"][row], rows["action"][row], rows["reward"][row] = obs, action, reward
-        rows["next_obs"][row], rows["terminated"][row], rows["ended"][row] = next_obs, terminated, ended
+        rows["terminated"][row], rows["ended"][row] = terminated, ended
         for name in self.sums:
             rows[name][row] = sums[name]
         self.added += 1
@@ -234,7 +238,7 @@ class Replay:
             "obs": slots["obs"].take(slot, 0),
             "action": slots["action"].take(slot, 0),
             "reward": reward,
-            "next_obs": slots["next_obs"].take(last, 0),
+            "next_obs": self._following.take(last),
             "terminated": slots["terminated"].take(last),
             "discount": discount,
         }
@@ -286,7 +290,8 @@ class Replay:
         first = max(start["first"] + start["rows"], self.added - self.num_rows)
         if self.added > first:
             new = np.arange(first, self.added) % self.num_rows
-            self._shards.append(first, {name: rows[new] for name, rows in self._rows.items()})
+            columns = {name: rows[new] for name, rows in self._rows.items()}
+            self._shards.append(first, columns | self._following.own(new))
         if len(self._saved) == checkpoint.KEEP:
             self._shards.drop(self._saved[0] - self.num_rows)
         self._saved = [*self._saved, self.added][-checkpoint.KEEP :]
@@ -306,9 +311,13 @@ class Replay:
         """
         self.added, self._saved, self._largest = int(state["added"]), list(state["saved"]), float(state["largest"])
         start = self.added - self.num_rows
+        self._following = Following(self._rows["obs"])
         for first, columns in self._shards.restore(state["shards"], start):
             cut = max(0, start - first)
             place = np.arange(first + cut, first + len(columns["reward"])) % self.num_rows
+            obs, at, own = columns["obs"], columns["next_at"], columns["next_obs"]
+            for k, row in enumerate(place.tolist(), start=cut):
+                self._following.add(row, obs[k], self._following.rebuilt(obs, at, own, k))
             for name, rows in self._rows.items():
                 rows[place] = columns[name][cut:]
         if self._tree is not None:
