@@ -82,7 +82,8 @@ class GymVector:
     """B Gymnasium environments in this process, behind the interface of ``VectorEnv``.
 
     No environment needs a save method: an open episode is rebuilt from its seed by replaying its recorded actions, which is
-    exact for every deterministic environment.
+    exact for every deterministic environment. A goal environment (observations with ``achieved_goal`` and ``desired_goal``) has
+    the outcome ``success``: its ``info["is_success"]`` at the end of the episode.
 
     An environment that raises, hangs, or gives an observation, reward or cost that is not of its kind is at fault. Its episode
     is truncated there: the step that failed shows the last good observation as what followed, and no reward, so that its value
@@ -139,8 +140,9 @@ class GymVector:
         self.terminated = np.zeros(num_envs, bool)
         self.truncated = np.zeros(num_envs, bool)
         self.ended = np.zeros(num_envs, bool)
-        self.episodes = EpisodeLog(num_envs, ("cost",))
-        self.outcome_names: tuple[str, ...] = ()
+        self.outcome_names: tuple[str, ...] = ("success",) if _has_goals(self.observation_space) else ()
+        self.outcomes = np.zeros((num_envs, len(self.outcome_names)))
+        self.episodes = EpisodeLog(num_envs, ("cost", *self.outcome_names))
         self.term_names: tuple[str, ...] = ()
         spec = self.envs[0].spec
         self.max_steps = int(spec.max_episode_steps or 0) if spec is not None else 0
@@ -220,6 +222,8 @@ class GymVector:
             if not math.isfinite(cost):
                 raise Wrong(f"gave the cost {cost}: costs must be finite numbers")
             self.cost[i], self.has_costs = cost, True
+        if self.outcome_names:
+            self.outcomes[i] = float(info.get("is_success", 0.0))
         self._actions[i].append(taken)
 
     def _next_episode(self, i: int) -> None:
@@ -329,7 +333,10 @@ class GymVector:
                     self._cut_off(i)
             np.logical_or(self.terminated, self.truncated, out=self.ended)
             counted = self.ended if self.faults == faults else self.ended & ~self.faulted
-            self.episodes.record(self.reward, self.cost[:, None] if self.has_costs else None, counted)
+            if self.outcome_names:  # what counts is the end, and columns are divided by an episode's length
+                self.outcomes *= (self.ended * (self.episodes.open[:, 1] + 1.0))[:, None]
+            columns = np.column_stack([self.cost, self.outcomes]) if self.has_costs or self.outcome_names else None
+            self.episodes.record(self.reward, columns, counted)
             if counted is not self.ended:
                 self.episodes.open[self.faulted] = 0.0
             self.obs[...] = self.next_obs
@@ -381,6 +388,11 @@ class GymVector:
                 env.close()
             except Exception as problem:  # everything that matters is done by now
                 warnings.warn(f"environment '{self.name}' cannot be closed: {problem!r}", stacklevel=2)
+
+
+def _has_goals(space: gymnasium.Space) -> bool:
+    """Return whether observations are those of a goal environment, whose info says ``is_success``."""
+    return isinstance(space, spaces.Dict) and {"achieved_goal", "desired_goal"} <= space.spaces.keys()
 
 
 def _whole_bounds(space: gymnasium.Space) -> tuple[Any, Any]:
