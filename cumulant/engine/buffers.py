@@ -40,7 +40,8 @@ class Buffers:
         if num_envs < 1:
             raise ConfigError(f"num_envs = {num_envs}: there must be at least one environment")
         self.name, self.num_envs, self.seed, self.max_steps = name, num_envs, int(seed), max_steps
-        self.observation_space, self.action_space = observation_space, action_space
+        self.observation_space: gymnasium.Space = observation_space
+        self.action_space: gymnasium.Space = action_space
         self.obs = np.zeros((num_envs, *observation_space.shape), observation_space.dtype)
         self.next_obs = np.zeros_like(self.obs)
         self.reward = np.zeros(num_envs, np.float32)
@@ -50,6 +51,7 @@ class Buffers:
         self.terminated = np.zeros(num_envs, bool)
         self.truncated = np.zeros(num_envs, bool)
         self.ended = np.zeros(num_envs, bool)
+        self.alive = np.ones(num_envs, bool)
         self.episode = np.zeros(num_envs, np.int64)
         self.clock = np.zeros(num_envs, np.int64)
         self.episodes = EpisodeLog(num_envs)
