@@ -115,15 +115,12 @@ class GymVector:
     ) -> None:
         self.name, self.num_envs, self.seed, self._make = env, num_envs, int(seed), make
         self.envs = [make() for _ in range(num_envs)]
+        self._limits = fault_limits()
+        self._watchdog = Watchdog(self._limits.env_timeout)
         self.observation_space, self.action_space = self.envs[0].observation_space, self.envs[0].action_space
         try:
             action_shape(self.action_space)  # refuses what is not supported
-            self._masks = shown_masks(
-                masks,
-                self.observation_space,
-                self.action_space,
-                lambda: self.envs[0].reset(seed=episode_seed(self.seed, 0, 0))[1],
-            )
+            self._masks = shown_masks(masks, self.observation_space, self.action_space, self._first_info)
             if self._masks:
                 self.observation_space = masked(self.observation_space, self._masks)
             shown = array_space(self.observation_space)
@@ -151,14 +148,21 @@ class GymVector:
         self._box = (num_envs, *(self.action_space.shape or ())) if plain else None
         self.faults, self.faulted = 0, np.zeros(num_envs, bool)
         self.alive = np.ones(num_envs, bool)
-        self._limits = fault_limits()
-        self._watchdog = Watchdog(self._limits.env_timeout)
         self._resets = [0] * num_envs  # of the environment object that there is now
         self._episode = [-1] * num_envs
         self._actions: list[list[np.ndarray]] = [[] for _ in range(num_envs)]
         with self._watchdog:
             for i in range(num_envs):
                 self._next_episode(i)
+
+    def _first_info(self) -> Mapping[str, Any]:
+        """Return the info of a first reset, which will be done again."""
+        with self._watchdog:
+            self._watchdog.calls += 1
+            try:
+                return self.envs[0].reset(seed=episode_seed(self.seed, 0, 0))[1]
+            except Hang:  # that will be said when it is done again
+                return {}
 
     # -- one environment
 

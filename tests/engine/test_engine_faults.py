@@ -111,6 +111,15 @@ def test_what_never_worked_is_an_error_at_once():
         right(flaky(rate=1.0))
 
 
+@pytest.mark.parametrize("masks", ["never", "offered"])
+def test_a_first_reset_that_hangs_is_an_error(masks):
+    with (
+        limiting_faults(1000, 0.1),
+        pytest.raises(EnvironmentFault, match=r"did not come back from reset within 0.1 s"),
+    ):
+        make_vector(f"{TOYS}:Flaky", 1, 0, {"at_reset": 1.0, "how": "hang"}, masks)
+
+
 def test_a_new_environment_that_cannot_be_reset_is_an_error_at_once(unlucky):
     unlucky.fails_at, unlucky.for_good = {3}, True
     envs = flaky(num_envs=1, kind="Unlucky")

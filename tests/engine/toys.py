@@ -204,6 +204,8 @@ class Flaky(Corridor):
     def reset(self, *, seed=None, options=None):
         place, info = super().reset(seed=seed)
         if seed % 1000 < 1000 * self.at_reset:
+            if self.how == "hang":
+                self._hang()
             raise RuntimeError("no reset today")
         return np.array([place, 0.0], np.float32), info
 
