@@ -103,6 +103,7 @@ def test_a_preset_moves_its_own_ranges():
     assert search.space(config_of("ppo"))["learning_rate"] == Range(1e-4, 1e-2, log=True)
     assert search.space(config_of("ppo", "warfarin"))["learning_rate"] == Range(2e-4, 2e-2, log=True)
     assert 0.003 in search.space(config_of("ppo", "warfarin"))["entropy_coef"]
+    assert search.space(config_of("ppo", clip=0.5))["clip"] == Range(0.1, 0.5)
 
 
 def test_every_proposed_range_is_of_a_field_that_exists():

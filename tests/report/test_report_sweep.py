@@ -50,7 +50,7 @@ def content():
             },
         },
         "trials": [
-            trial(0, "complete", 400.0, 1e-3, 0.99),
+            trial(0, "complete", 480.0, 1e-3, 0.99, reached=900.0),
             trial(1, "pruned", 420.0, 2e-4, 0.9),
             trial(2, "complete", 480.0, 3e-3, 0.99),
             trial(3, "failed", None, 9e-3, 0.9),
@@ -76,7 +76,7 @@ def test_the_page_has_the_best_first_and_every_recorded_number(directory):
         for number, state in ((2, ""), (0, ""), (1, " <em>"), (4, " <em>"), (3, " <em>"))
     ]
     assert order == sorted(order)
-    for value in ("480.0", "479.0", "400.0", "420.0"):
+    for value in ("480.0", "479.0", "420.0"):
         assert f'<data value="{value}">' in text
     assert text.count("<svg") == 6  # course, curves, importances, and three fields
     assert "<script" not in text
