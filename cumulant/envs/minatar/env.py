@@ -6,8 +6,8 @@ is a difference, a difficulty that rises (``ramping``).
 
 Source:
     Young & Tian 2019, "MinAtar: An Atari-Inspired Testbed for Thorough and Reproducible Reinforcement Learning Experiments";
-    the rules were written anew from the paper's description and from the behaviour of version 1.0.15, with which they agree
-    frame for frame (``tests/envs/test_env_minatar.py``).
+    the code is our own and plays by the rules of version 1.0.15 of the package, with which it agrees frame for frame
+    (``tests/envs/test_env_minatar.py``).
 
 Differs from source:
     No key sticks at the start of an episode; in the original the last key of the episode before can. Freeway's end after 2501
