@@ -35,7 +35,7 @@ FIELDS: Mapping[str, str] = {
     "batch_size": "x/2|x|x*2",
     "updates_per_step": "x/2|x|x*2",
     "target_every": "x/4..x*4:log",
-    "tau": "x/5..x*5:log",
+    "polyak": "x/5..x*5:log",
     "n_step": "1|3|5",
     "exploration": "0.1..0.8",
     "step_size": "0.1..1.0",

@@ -108,5 +108,4 @@ def test_a_preset_moves_its_own_ranges():
 
 def test_every_proposed_range_is_of_a_field_that_exists():
     known = {name for algo in catalogue.algorithms() for name in search.fields_of(config_of(algo))}
-    later = {"tau"}  # of algorithms with a slowly moving target
-    assert set(search.FIELDS) - later <= known
+    assert set(search.FIELDS) <= known
