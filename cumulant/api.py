@@ -186,7 +186,7 @@ def sweep(
     plan = sweeps.make_plan(algo, env, terms, fields, search, trials, seeds, processes, pruner)
     with _reserved(algo, env, "sweep-") if out is None else nullcontext(Path(out)) as directory:
         result = sweeps.start(directory, plan, progress)
-    report(directory)
+    write_report(directory)
     return result
 
 
@@ -336,7 +336,7 @@ def _member(directory: Path) -> Path:
     return sweeps.best_trial(directory) if is_sweep(directory) else directory
 
 
-def report(run: Path | str) -> Path:
+def write_report(run: Path | str) -> Path:
     """Write ``report.html`` of a run, a group or a sweep and return its path."""
     from cumulant.report import html, sweep_html
 
@@ -353,7 +353,7 @@ def compare(runs: Sequence[Path | str]) -> dict[str, Any]:
 def _finish(directory: Path, began: float) -> TrainResult:
     """Write the report and sum the run up."""
     runs = members(directory)
-    report(directory)
+    write_report(directory)
     spec = read_spec(directory)
     rows = [group.last_row(member) for member in runs.values()]
     return TrainResult(

@@ -26,6 +26,19 @@ class Preset:
     how: str
 
 
+# PPO on MuJoCo's tasks: many small minibatches of few environments; the settings that published results are of.
+_MUJOCO = {
+    "total_steps": 1_000_000,
+    "num_envs": 8,
+    "horizon": 256,
+    "epochs": 10,
+    "minibatches": 32,
+    "learning_rate": 3e-4,
+    "normalize_reward": True,
+    "network": {"normalize_obs": True},
+    "eval_episodes": 20,
+}
+
 PRESETS: dict[tuple[str, str], Preset] = {
     ("ppo", "warfarin"): Preset(
         config={
@@ -68,5 +81,50 @@ PRESETS: dict[tuple[str, str], Preset] = {
         config={"total_steps": 200_000, "learning_rate": 5e-3},
         seen="500.0 of 500 over 10 seeds; 200,000 steps, 4 seconds of one core each",
         how="cumulant train reinforce CartPole-v1 --seeds 10",
+    ),
+    ("ppo", "acrobot"): Preset(
+        config={
+            "total_steps": 500_000,
+            "num_envs": 16,
+            "lam": 0.94,
+            "normalize_reward": True,
+            "network": {"normalize_obs": True},
+        },
+        seen="",
+        how="cumulant train ppo Acrobot-v1 --seeds 5",
+    ),
+    ("ppo", "mountain-car"): Preset(
+        config={
+            "total_steps": 1_000_000,
+            "num_envs": 16,
+            "horizon": 64,
+            "lam": 0.98,
+            "normalize_reward": True,
+            "network": {"normalize_obs": True},
+        },
+        seen="",
+        how="cumulant train ppo MountainCar-v0 --seeds 5",
+    ),
+    ("ppo", "pendulum"): Preset(
+        config={
+            "total_steps": 200_000,
+            "horizon": 256,
+            "epochs": 10,
+            "minibatches": 8,
+            "gamma": 0.9,
+            "normalize_reward": True,
+        },
+        seen="",
+        how="cumulant train ppo Pendulum-v1 --seeds 5",
+    ),
+    ("ppo", "Hopper-v5"): Preset(
+        config=_MUJOCO,
+        seen="",
+        how="cumulant train ppo Hopper-v5 --seeds 3",
+    ),
+    ("ppo", "Walker2d-v5"): Preset(
+        config=_MUJOCO,
+        seen="",
+        how="cumulant train ppo Walker2d-v5 --seeds 3",
     ),
 }

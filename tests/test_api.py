@@ -236,3 +236,16 @@ def test_a_copy_that_cannot_be_written_says_so(workspace):
     for place in ("file/ppo.py", "/proc/ppo.py", "/proc/nothing/ppo.py"):
         with pytest.raises(StorageError, match=place):
             api.copy("ppo", place)
+
+
+def test_public_names_stay_what_they_are_whatever_is_imported():
+    """A function called like a package of ours would be hidden by it once somebody imports from that package."""
+    import importlib
+    import pkgutil
+
+    import cumulant
+
+    packages = {module.name for module in pkgutil.iter_modules(cumulant.__path__)}
+    assert not packages & set(cumulant.__all__)
+    importlib.import_module("cumulant.report.html")
+    assert all(callable(getattr(cumulant, name)) for name in cumulant.__all__ if name != "__version__")

@@ -16,7 +16,7 @@ def run(words: list[str]) -> Any:
     parser.add_argument("run", type=Path, help="directory of the run, group or sweep")
     add_json(parser)
     known = parser.parse_args(words)
-    path = api.report(known.run)
+    path = api.write_report(known.run)
     if not known.json:
         if api.is_sweep(known.run):
             show_sweep(known.run)
