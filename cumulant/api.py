@@ -208,7 +208,7 @@ def resume_sweep(
         progress: As in ``sweep``.
     """
     result = sweeps.resume(Path(run), trials, processes, trust, progress)
-    report(run)
+    write_report(run)
     return result
 
 
