@@ -10,9 +10,9 @@ policy is taken exactly. A limit on costs adds a third critic, of the cost, whos
 
 Axes: B parallel environments, N critics, M remembered transitions, A actions.
 
-Source: Haarnoja et al. 2018b, "Soft Actor-Critic Algorithms and Applications"; discrete: Christodoulou 2019; SimBa: Lee et al. 2024;
-the constraint: Ha et al. 2020. Differs from source: time limits bootstrap from the final observation; after n-step rewards the
-entropies in between are not counted.
+Source: Haarnoja et al. 2018b, "Soft Actor-Critic Algorithms and Applications"; discrete: Christodoulou 2019; SimBa: Lee et al.
+2024; the constraint: Ha et al. 2020. Differs from source: time limits bootstrap from the final observation; after n-step rewards
+the entropies in between are not counted.
 """
 
 from __future__ import annotations

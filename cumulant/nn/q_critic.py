@@ -57,19 +57,22 @@ class QCritics(nn.Module):
             tower(net, size, hidden, outputs, activation, 1.0, generator) for _ in range(num_critics)
         )
 
-    def forward(self, encoded: torch.Tensor, action: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(
+        self, encoded: torch.Tensor, action: torch.Tensor | None = None, members: int | None = None
+    ) -> torch.Tensor:
         """Return what each critic says.
 
         Args:
             encoded: Encoded observations, ``[M, size]``.
             action: Actions in half-widths of the box, ``[M, A]``; None if they are Discrete.
+            members: How many critics to ask, the first ones; None for all.
 
         Returns:
             Values ``[N, M]`` (Box) or ``[N, M, A]`` (Discrete), with quantiles as one more axis ``K`` where there are any.
         """
         seen = self.trunk(encoded[..., : -self.mask_size] if self.mask_size else encoded)
         x = seen if action is None else torch.cat([seen, action], -1)
-        out = torch.stack([member(x) for member in self.members])
+        out = torch.stack([member(x) for member in list(self.members)[:members]])
         if self.num_quantiles:
             return out.unflatten(-1, (-1, self.num_quantiles)) if self.discrete else out
         return out if self.discrete else out.squeeze(-1)
