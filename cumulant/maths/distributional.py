@@ -117,6 +117,39 @@ def quantile_target(reward: Tensor, next_quantiles: Tensor, terminated: Tensor, 
     return _step(reward, next_quantiles, terminated, gamma)
 
 
+@torch.no_grad()
+def truncated_mixture(quantiles: Tensor, drop: int) -> Tensor:
+    """Mix the quantiles of several critics and drop the largest ones, which are those that err upwards.
+
+    Use it for TQC. How many are dropped says finely how cautious the value is.
+
+        mixture = the N * (K - drop) smallest of all N * K quantiles, ascending
+
+    Args:
+        quantiles: Quantiles of the return that each of N critics gives, ``[..., N, K]``.
+        drop: How many are dropped per critic, at least 0 and below K.
+
+    Returns:
+        The kept quantiles, ``[..., N * (K - drop)]``, without gradient.
+
+    Raises:
+        ConfigError: If there are no two last axes, or nothing would be kept.
+
+    Source:
+        Kuznetsov et al. 2020, section 3.2.
+
+    >>> truncated_mixture(torch.tensor([[1.0, 9.0], [4.0, 2.0]]), drop=1)
+    tensor([1., 2.])
+    """
+    if quantiles.dim() < 2 or not 0 <= drop < quantiles.shape[-1]:
+        raise ConfigError(
+            f"quantiles has shape {list(quantiles.shape)} and {drop} of them are dropped per critic; "
+            "the last axes must be critics and quantiles, and one must be kept"
+        )
+    mixed = quantiles.flatten(-2)
+    return mixed.sort(-1).values[..., : mixed.shape[-1] - drop * quantiles.shape[-2]]
+
+
 def quantile_huber_loss(quantiles: Tensor, target: Tensor, delta: float = 1.0) -> Tensor:
     """Pull each quantile towards the target samples, more from the side on which fewer of them should be.
 

@@ -194,6 +194,37 @@ def gaussian_entropy(log_std: Tensor) -> Tensor:
     return (log_std + (0.5 + _HALF_LOG_2PI)).sum(-1)
 
 
+@torch.no_grad()
+def smoothed_action(action: Tensor, noise: Tensor, deviation: float, clip: float) -> Tensor:
+    """Blur an action inside its box, so that a target does not believe a critic at a single point.
+
+    Use it for TD3.
+
+        smoothed = clamp(action + clamp(deviation * noise, -clip, clip), -1, 1)
+
+    Args:
+        action: Actions in half-widths of the box, ``[..., A]``.
+        noise: Standard normal numbers, ``[..., A]``.
+        deviation: Of the noise, in half-widths.
+        clip: Largest noise, above 0, in half-widths.
+
+    Returns:
+        Actions, ``[..., A]``, without gradient.
+
+    Raises:
+        ConfigError: If clip is not above 0 or the shapes differ.
+
+    Source:
+        Fujimoto et al. 2018, eq. 14 and 15.
+
+    >>> smoothed_action(torch.tensor([0.0, 0.0, 0.9]), torch.tensor([1.0, -5.0, 2.0]), deviation=0.2, clip=0.5)
+    tensor([ 0.2000, -0.5000,  1.0000])
+    """
+    check_positive("clip", clip)
+    check_shapes(action=action, noise=noise)
+    return (action + (deviation * noise).clamp(-clip, clip)).clamp(-1.0, 1.0)
+
+
 def _check_action_axis(name: str, tensor: Tensor) -> None:
     if tensor.dim() == 0:
         raise ConfigError(f"{name} has shape []; the last axis must be the actions")

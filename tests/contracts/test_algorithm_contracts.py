@@ -23,6 +23,7 @@ TOYS = Path(__file__).parents[1] / "engine" / "toys.py"
 SUITED = {
     "tabular": ("garnet", f"{TOYS}:Corridor"),
     "actor-critic": ("CartPole-v1", f"{TOYS}:Reach"),
+    "continuous control": ("probe-continuous", f"{TOYS}:Reach"),
     "bandit": ("bandit-linear", f"{TOYS}:Corridor"),
     "value-based": ("CartPole-v1", "FrozenLake-v1"),
 }

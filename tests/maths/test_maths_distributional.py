@@ -16,6 +16,7 @@ from cumulant.maths.distributional import (
     categorical_target,
     quantile_huber_loss,
     quantile_target,
+    truncated_mixture,
 )
 from cumulant.maths.value import huber_loss, q_learning_target
 
@@ -180,3 +181,21 @@ def test_what_does_not_fit_is_refused() -> None:
         quantile_huber_loss(three, three, 0)
     with pytest.raises(ConfigError, match="target has shape"):
         categorical_loss(three, torch.zeros(2, 4))
+
+
+def test_the_largest_quantiles_of_the_mixture_are_dropped() -> None:
+    quantiles = torch.tensor([[[1.0, 5.0, 9.0], [2.0, 8.0, 7.0]]])  # one transition, two critics
+    assert truncated_mixture(quantiles, 0).tolist() == [[1.0, 2.0, 5.0, 7.0, 8.0, 9.0]]
+    assert truncated_mixture(quantiles, 1).tolist() == [[1.0, 2.0, 5.0, 7.0]]
+    assert truncated_mixture(quantiles, 2).tolist() == [[1.0, 2.0]]
+    generator = torch.Generator().manual_seed(0)
+    many = torch.randn(50, 5, 25, generator=generator).requires_grad_()
+    kept = truncated_mixture(many, 2)
+    assert kept.shape == (50, 115)
+    assert not kept.requires_grad
+    assert (kept.mean(-1) < many.mean((-2, -1))).all()  # caution
+    for drop in (-1, 3):
+        with pytest.raises(ConfigError, match="one must be kept"):
+            truncated_mixture(quantiles, drop)
+    with pytest.raises(ConfigError, match="the last axes must be critics and quantiles"):
+        truncated_mixture(torch.zeros(3), 1)

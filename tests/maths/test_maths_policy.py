@@ -18,6 +18,7 @@ from cumulant.maths.policy import (
     gaussian_entropy,
     gaussian_logp,
     policy_gradient_loss,
+    smoothed_action,
 )
 
 exact = settings(deadline=None, max_examples=60, derandomize=True, database=None)
@@ -206,3 +207,14 @@ def test_shapes_that_broadcasting_would_hide_are_refused() -> None:
     ):
         with pytest.raises(ConfigError, match="has shape"):
             call()
+
+
+def test_smoothed_actions_stay_near_and_inside() -> None:
+    action, noise = double([0.0, 0.5, -0.95, 0.1]), double([0.5, 9.0, -1.0, -9.0])
+    smoothed = smoothed_action(action.requires_grad_(), noise, 0.2, 0.4)
+    torch.testing.assert_close(smoothed, double([0.1, 0.9, -1.0, -0.3]))
+    assert not smoothed.requires_grad
+    with pytest.raises(ConfigError, match="clip = 0"):
+        smoothed_action(action, noise, 0.2, 0.0)
+    with pytest.raises(ConfigError, match="has shape"):
+        smoothed_action(action, noise.unsqueeze(-1), 0.2, 0.4)
