@@ -67,6 +67,11 @@ PRESETS: dict[tuple[str, str], Preset] = {
         seen="return 498 over 5 seeds (500, 500, 500, 496, 494)",
         how="cumulant train dqn CartPole-v1 --seeds 5",
     ),
+    ("sac", "pendulum"): Preset(
+        config={"total_steps": 6_000, "learning_rate": 1e-3, "warmup_steps": 500},
+        seen="return -158 over 5 seeds (-149, -150, -150, -151, -189)",
+        how="cumulant train sac Pendulum-v1 --seeds 5",
+    ),
     ("ppo", "cartpole"): Preset(
         config={"total_steps": 100_000},
         seen="mean return 493 to 500 over 100 episodes, on 5 of 5 seeds",

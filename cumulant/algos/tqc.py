@@ -1,4 +1,4 @@
-"""Truncated quantile critics: soft actor-critic that learns distributions of returns and drops their largest quantiles.
+"""Truncated quantile critics: SAC that learns distributions of returns and drops the largest quantiles.
 
 Like SAC, but every critic gives quantiles of the return. For a target all critics' quantiles are mixed and the largest ones
 dropped: what is overestimated is mostly there, and how many are dropped says finely how cautious the values are.

@@ -14,6 +14,7 @@ FOLDER = ROOT / "benchmarks"
 CASES = {
     "ppo_cartpole.py": ["--repeats", "1", "--steps", "2048"],
     "ppo_cartpole.py --solve": ["--solve", "--seeds", "1", "--steps", "1024"],
+    "off_policy_speed.py": ["--repeats", "1", "--steps", "1000"],
     "warfarin_simulation.py": ["--repeats", "1", "--work", "0.002", "--patients", "2"],
 }
 
@@ -38,6 +39,13 @@ def test_ppo_cartpole_says_how_to_get_the_peers(tmp_path):
     assert "skipped" in out
     assert "pip install -r benchmarks/peers.txt" in out
     assert "1.00x" in out
+
+
+def test_off_policy_speed_times_both_algorithms(tmp_path):
+    result = json.loads(run("off_policy_speed.py", "--json", "--peers", str(tmp_path / "none")))
+    assert set(result["runs"]) == {"sac, Cumulant", "dqn, Cumulant"}
+    assert all(entry["steps_per_cpu_second"]["median"] > 0 for entry in result["runs"].values())
+    assert "pip install -r benchmarks/peers.txt" in result["skipped"][0]
 
 
 def test_ppo_cartpole_solve_judges_held_out_episodes():

@@ -1,0 +1,82 @@
+"""Time SAC or DQN of Stable-Baselines3; runs in the peers' environment and knows nothing of ours. Prints one JSON line.
+
+Usage: sb3_off_policy.py '{"algo": "sac", ...}', as ``off_policy_speed.py`` calls it.
+"""
+
+import json
+import sys
+import time
+
+import stable_baselines3
+import torch
+from stable_baselines3 import DQN, SAC
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.env_util import make_vec_env
+
+
+class Clock(BaseCallback):
+    """Notes CPU and wall time at the start of every rollout."""
+
+    def __init__(self):
+        super().__init__()
+        self.marks = []
+
+    def _on_rollout_start(self):
+        self.marks.append((self.num_timesteps, time.process_time(), time.perf_counter()))
+
+    def _on_step(self):
+        return True
+
+
+def main():
+    wanted = json.loads(sys.argv[1])
+    torch.set_num_threads(1)
+    shared = {
+        "learning_rate": wanted["learning_rate"],
+        "buffer_size": wanted["capacity"],
+        "learning_starts": wanted["warmup_steps"],
+        "batch_size": wanted["batch_size"],
+        "gamma": wanted["gamma"],
+        "train_freq": wanted["train_every"],
+        "gradient_steps": round(wanted["updates_per_step"] * wanted["train_every"]),
+        "policy_kwargs": {"net_arch": list(wanted["hidden"])},
+        "seed": wanted["seed"],
+        "device": "cpu",
+        "verbose": 0,
+    }
+    env = make_vec_env(wanted["env"], n_envs=1, seed=wanted["seed"])
+    if wanted["algo"] == "sac":
+        model = SAC("MlpPolicy", env, tau=wanted["polyak"], **shared)
+    else:
+        model = DQN(
+            "MlpPolicy",
+            env,
+            target_update_interval=round(wanted["target_every"] / wanted["updates_per_step"]),
+            exploration_fraction=wanted["exploration"],
+            exploration_initial_eps=wanted["epsilon"],
+            exploration_final_eps=wanted["epsilon_end"],
+            max_grad_norm=10.0,
+            **shared,
+        )
+    clock = Clock()
+    model.learn(wanted["total_steps"], callback=clock)
+    clock.marks.append((model.num_timesteps, time.process_time(), time.perf_counter()))
+    steps0, cpu0, wall0 = next(mark for mark in clock.marks if mark[0] >= wanted["count_from"])
+    steps, cpu, wall = clock.marks[-1]
+    returns = [episode["r"] for episode in model.ep_info_buffer][-5:]
+    print(
+        json.dumps(
+            {
+                "version": stable_baselines3.__version__,
+                "torch": torch.__version__,
+                "steps": steps - steps0,
+                "cpu_seconds": cpu - cpu0,
+                "wall_seconds": wall - wall0,
+                "last_returns": sum(returns) / max(len(returns), 1),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
