@@ -22,6 +22,9 @@ from cumulant.group import members
 from cumulant.spec import check_spec, check_trust, make_spec, read_spec, same_environment, whole, written_by
 from cumulant.sweeps import SweepResult as SweepResult
 from cumulant.sweeps import read_plan as read_plan
+from cumulant.trained import film as film
+from cumulant.trained import load as load
+from cumulant.trained import member
 from cumulant.training import train_one as train_one
 
 if TYPE_CHECKING:
@@ -245,30 +248,6 @@ def resume(run: Path | str, *, trust: bool = False, progress: Progress | None = 
     return _finish(directory, began)
 
 
-def load(run: Path | str, which: str = "best", *, trust: bool = False) -> Policy:
-    """Load the policy of a run.
-
-    Args:
-        run: Directory of a run, of a group of seeds (then the seed with the best evaluation), or of a sweep (then its best
-            trial).
-        which: "best" by periodic evaluation, or "last".
-        trust: Whether to import a network of somebody's own although another machine wrote the run; nothing else that the
-            run names is imported.
-
-    Raises:
-        RunError: If there is no policy, or if it names foreign code and is not trusted.
-    """
-    from cumulant.engine.policy import Policy, code_named_in
-
-    directory = _member(Path(run))
-    if group.seeds_of(directory):
-        directory = max(members(directory).values(), key=group.score)
-    if (directory / "policy").is_dir():
-        directory = directory / "policy"
-    check_trust(*code_named_in(directory), directory, trust)
-    return Policy.load(directory, which, trust=True)
-
-
 def evaluate(
     policy: Policy | Path | str,
     env: str | None = None,
@@ -295,7 +274,7 @@ def evaluate(
     from cumulant.engine.evaluate import default_episodes
     from cumulant.engine.evaluate import evaluate as run_evaluation
 
-    where = "the policy" if not isinstance(policy, str | Path) else _member(Path(policy))
+    where = "the policy" if not isinstance(policy, str | Path) else member(Path(policy))
     if isinstance(where, Path) and (where / "config.json").exists():  # a policy folder on its own has none
         read_spec(where)
     seeds = len(members(where)) if isinstance(where, Path) else 1
@@ -329,11 +308,6 @@ def evaluate(
 def is_sweep(run: Path | str) -> bool:
     """Return whether a directory is one of a sweep."""
     return sweeps.is_sweep(Path(run))
-
-
-def _member(directory: Path) -> Path:
-    """Return the run or group that a directory stands for: of a sweep, its best trial."""
-    return sweeps.best_trial(directory) if is_sweep(directory) else directory
 
 
 def write_report(run: Path | str) -> Path:

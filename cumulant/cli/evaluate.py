@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from cumulant import api
 from cumulant.cli.parsing import Parser, add_json, add_trust
 from cumulant.cli.show import show_evaluation
 from cumulant.cli.train import parse_option
+from cumulant.errors import EnvironmentFault, UsageError
 
 
 def run(words: list[str]) -> Any:
@@ -23,13 +25,29 @@ def run(words: list[str]) -> Any:
         "--episodes", type=int, help="how many (default: 5000 simulated patients, 20 Atari games, 100 elsewhere)"
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the evaluation (default 0)")
+    parser.add_argument("--video", action="store_true", help="film an episode and put it into the run's report")
     add_json(parser)
     add_trust(parser)
     known = parser.parse_args(words)
+    if known.video and (known.env or known.env_option):
+        raise UsageError("--video films the environment of the training: leave --env and --env-option out")
     options = None if known.env_option is None else dict(parse_option(option) for option in known.env_option)
     evaluation = api.evaluate(known.run, known.env, known.episodes, known.seed, env_options=options, trust=known.trust)
     if not known.json:
         if "policy" in evaluation:  # one of a group
             print(f"{evaluation['policy']}\n")
         show_evaluation(evaluation)
-    return evaluation
+    return evaluation | filmed(known) if known.video else evaluation
+
+
+def filmed(known: argparse.Namespace) -> dict[str, Any]:
+    """Film an episode; what cannot be drawn is told, and is no failure of the evaluation."""
+    try:
+        video: Path | None = api.film(known.run, known.seed, trust=known.trust)
+        said = f"video: {video}, also in {known.run / 'report.html'}"
+    except EnvironmentFault as problem:
+        video, said = None, str(problem)
+    if known.json:
+        return {"video": None if video is None else str(video), **({"video_problem": said} if video is None else {})}
+    print(f"\n{said}")
+    return {}

@@ -19,7 +19,7 @@ from gymnasium import spaces
 from cumulant.engine.faults import Hang, Watchdog, Wrong, fault_limits
 from cumulant.envs.actions import action_shape, to_native
 from cumulant.envs.batched import EpisodeLog
-from cumulant.envs.spaces import Layout, array_space, is_nested, mask_slice, masked, num_logits
+from cumulant.envs.spaces import Layout, array_space, has_goals, is_nested, mask_slice, masked, num_logits, whole_bounds
 from cumulant.errors import ConfigError, CumulantError, EnvironmentFault
 
 
@@ -127,7 +127,7 @@ class GymVector:
         except ConfigError as problem:
             raise ConfigError(f"environment '{env}': {problem}") from None
         self._layout = Layout(self.observation_space) if is_nested(self.observation_space) else None
-        self._low, self._high = _whole_bounds(self.observation_space)
+        self._low, self._high = whole_bounds(self.observation_space)
         self.obs = np.zeros((num_envs, *shown.shape), shown.dtype)  # type: ignore[misc]
         self.next_obs = np.zeros_like(self.obs)
         self._rows, self._next_rows = ([array[i, ...] for i in range(num_envs)] for array in (self.obs, self.next_obs))
@@ -137,7 +137,7 @@ class GymVector:
         self.terminated = np.zeros(num_envs, bool)
         self.truncated = np.zeros(num_envs, bool)
         self.ended = np.zeros(num_envs, bool)
-        self.outcome_names: tuple[str, ...] = ("success",) if _has_goals(self.observation_space) else ()
+        self.outcome_names: tuple[str, ...] = ("success",) if has_goals(self.observation_space) else ()
         self.outcomes = np.zeros((num_envs, len(self.outcome_names)))
         self.episodes = EpisodeLog(num_envs, ("cost", *self.outcome_names))
         self.term_names: tuple[str, ...] = ()
@@ -392,17 +392,3 @@ class GymVector:
                 env.close()
             except Exception as problem:  # everything that matters is done by now
                 warnings.warn(f"environment '{self.name}' cannot be closed: {problem!r}", stacklevel=2)
-
-
-def _has_goals(space: gymnasium.Space) -> bool:
-    """Return whether observations are those of a goal environment, whose info says ``is_success``."""
-    return isinstance(space, spaces.Dict) and {"achieved_goal", "desired_goal"} <= space.spaces.keys()
-
-
-def _whole_bounds(space: gymnasium.Space) -> tuple[Any, Any]:
-    """Return the smallest values of a space of choices and one past the largest; None for any other."""
-    if isinstance(space, spaces.Discrete):
-        return int(space.start), int(space.start + space.n)
-    if isinstance(space, spaces.MultiDiscrete):
-        return space.start, space.start + space.nvec
-    return None, None

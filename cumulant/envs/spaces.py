@@ -324,3 +324,17 @@ def same_kind(one: gymnasium.Space, other: gymnasium.Space) -> bool:
     if isinstance(one, CATEGORIES):
         return np.array_equal(_choices(one)[0], _choices(other)[0]) and one.shape == other.shape
     return one.shape == other.shape
+
+
+def has_goals(space: gymnasium.Space) -> bool:
+    """Return whether observations are those of a goal environment, whose info says ``is_success``."""
+    return isinstance(space, spaces.Dict) and {"achieved_goal", "desired_goal"} <= space.spaces.keys()
+
+
+def whole_bounds(space: gymnasium.Space) -> tuple[Any, Any]:
+    """Return the smallest values of a space of choices and one past the largest; None for any other."""
+    if isinstance(space, spaces.Discrete):
+        return int(space.start), int(space.start + space.n)
+    if isinstance(space, spaces.MultiDiscrete):
+        return space.start, space.start + space.nvec
+    return None, None

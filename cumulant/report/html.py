@@ -12,7 +12,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from cumulant.report import plots
+from cumulant.report import plots, video
 from cumulant.report.evaluation import Column, Comparison, Evaluation, Measure, Subgroup, Trajectories, default_column
 from cumulant.report.load import RunGroup, load
 from cumulant.report.markup import document, write_page
@@ -59,7 +59,7 @@ def page(group: RunGroup) -> str:
     known = [group.evaluation, *(run.evaluation for run in group.runs)]
     notice = next((each.notice for each in known if each and each.notice), "")
     title = f"{algo_name(group.first.algo)} on {group.first.env}"
-    parts = [_head(group, title), _cards(group), _learning(group)]
+    parts = [_head(group, title), _cards(group), video.section(group.path), _learning(group)]
     if evaluation is not None:
         parts += [_comparisons(evaluation), _trajectories(evaluation.trajectories), _policy_map(evaluation)]
         parts += [_subgroups(evaluation)]
