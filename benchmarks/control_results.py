@@ -2,7 +2,7 @@
 
     python benchmarks/control_results.py --write               every cell that has a preset; goes on where it stopped
     python benchmarks/control_results.py --only ppo/acrobot sac/pendulum
-    python benchmarks/control_results.py --suite long --write  Hopper, Walker2d, walker-walk: hours; --seeds 1 for a first look
+    python benchmarks/control_results.py --suite long --write  Hopper, Walker2d, walker-walk: an hour and more each
 
 Each cell is an ordinary group of runs, ``cumulant train ALGO ENV --seeds 5`` with its preset, and its figure the return of the
 best policy of each seed on 100 held-out episodes. Published figures are of a single run each, most with other settings and
@@ -81,17 +81,18 @@ SUITES: dict[str, tuple[Cell, ...]] = {
 }
 
 
-def train(cell: Cell, folder: Path, seeds: int) -> dict[str, Any]:
+def train(cell: Cell, folder: Path, seeds: int, wanted_steps: int | None) -> dict[str, Any]:
     """Train a cell, or go on with it, and return its settings and the mean return of each seed's best policy."""
     out = folder / cell.name
-    spec = make_spec(cell.algo, cell.env)
+    fields = {} if wanted_steps is None else {"total_steps": wanted_steps}
+    spec = make_spec(cell.algo, cell.env, **fields)
     with LiveProgress(cell.name) as live:
         steps = spec["config"]["total_steps"]
         progress = lambda seed, row: live.update(seed, {**row, "total_steps": steps})  # noqa: E731
         if not (out / "evaluation.json").exists() and out.exists():
             cumulant.resume(out, progress=progress)
         elif not out.exists():
-            cumulant.train(cell.algo, cell.env, seeds=max(2, seeds), out=out, progress=progress)
+            cumulant.train(cell.algo, cell.env, seeds=max(2, seeds), out=out, progress=progress, **fields)
     evaluation = json.loads((out / "evaluation.json").read_text(encoding="utf-8"))
     seconds = [
         json.loads((run / "timing.jsonl").read_text(encoding="utf-8").splitlines()[-1])["seconds"]
@@ -123,6 +124,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/control_results"), help="where the runs are")
     parser.add_argument("--suite", choices=SUITES, nargs="*", default=["classic", "minatar"])
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--steps", type=int, help="instead of the preset's")
     parser.add_argument("--only", nargs="*", default=[], help="only these cells, such as ppo/acrobot")
     parser.add_argument("--trained", action="store_true", help="only cells that were trained before")
     parser.add_argument("--write", action="store_true", help="write the page")
@@ -133,7 +135,7 @@ def main() -> None:
         cells = [cell for cell in SUITES[suite] if not args.only or cell.name in args.only]
         if args.trained:
             cells = [cell for cell in cells if (args.out / cell.name / "evaluation.json").exists()]
-        rows = [row(cell, train(cell, args.out, args.seeds)) for cell in cells]
+        rows = [row(cell, train(cell, args.out, args.seeds, args.steps)) for cell in cells]
         parts += [f"## {suite}", "", table(head, rows), ""]
     page = "\n".join(
         [

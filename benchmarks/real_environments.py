@@ -38,8 +38,9 @@ def ours(env: str, threads: int) -> tuple[Callable[[Any], None], Any]:
 def gym_vector(env: str, threads: int) -> tuple[Callable[[Any], None], Any]:
     """Return ``GymVector``'s."""
     from cumulant.engine.gym_vector import GymVector
+    from cumulant.engine.single import make_single
 
-    envs = GymVector(env, NUM_ENVS, 0, {})
+    envs = GymVector(env, NUM_ENVS, 0, lambda: make_single(env, {}))
     return envs.step, envs.action_space
 
 

@@ -25,6 +25,7 @@ from cumulant.engine.atari import AtariVector, is_game
 from cumulant.engine.evaluate import Greedy, held_out
 from cumulant.engine.gym_vector import GymVector, Masks
 from cumulant.engine.policy import Policy
+from cumulant.engine.single import make_single
 from cumulant.envs import extras, lookup
 from cumulant.envs.spaces import mask_slice
 from cumulant.errors import CumulantError, EnvironmentFault
@@ -59,9 +60,15 @@ def film(policy: Policy, env: str, options: Mapping[str, Any], seed: int, folder
     """
     with tempfile.TemporaryDirectory() as place:
         policy.save(place)
-        order = {"policy": place, "env": env, "options": dict(options), "seed": seed, "out": f"{place}/out"}
+        order: dict[str, Any] = {
+            "policy": place,
+            "env": env,
+            "options": dict(options),
+            "seed": seed,
+            "out": f"{place}/out",
+        }
         try:
-            done = subprocess.run(
+            filmer = subprocess.run(
                 [sys.executable, "-c", _FILMER, *sys.path],
                 input=json.dumps(order),
                 capture_output=True,
@@ -69,13 +76,13 @@ def film(policy: Policy, env: str, options: Mapping[str, Any], seed: int, folder
                 errors="replace",
                 timeout=_SECONDS * 6,
             )
-            answer = json.loads(done.stdout.splitlines()[-1]) if done.stdout.strip() else {}
+            answer = json.loads(filmer.stdout.splitlines()[-1]) if filmer.stdout.strip() else {}
         except subprocess.TimeoutExpired:
             answer = {"error": f"it took longer than {_SECONDS * 6:.0f} seconds"}
         except ValueError:
             answer = {}
         if "frames" not in answer:
-            said = answer.get("error") or " ".join([f"exit code {done.returncode}", *done.stderr.splitlines()[-1:]])
+            said = answer.get("error") or " ".join([f"exit code {filmer.returncode}", *filmer.stderr.splitlines()[-1:]])
             raise EnvironmentFault(f"no video of '{env}': {' '.join(str(said).split())[:300]}")
         write_atomic(folder / PICTURE, Path(order["out"]).read_bytes())
         write_atomic(folder / FACTS, (json.dumps(answer) + "\n").encode())
@@ -140,7 +147,7 @@ def _drawable(policy: Policy, env: str, options: Mapping[str, Any], seed: int) -
             "height": MAX_WIDTH * 3 // 4,
         } | given  # drawn by the processor, where time is pixels
     masks: Masks = "never" if mask_slice(policy.observation_space) is None else "always"
-    envs = GymVector(env, 1, seed, given, masks)
+    envs = GymVector(env, 1, seed, lambda: make_single(env, given), masks)
     metadata = envs.envs[0].metadata
     if "rgb_array" not in metadata.get("render_modes", ()):
         raise EnvironmentFault("it draws no pictures: it has no render_mode 'rgb_array'")

@@ -70,7 +70,8 @@ class DmControl(gymnasium.Env):
         """Start a new episode; see ``gymnasium.Env.reset``."""
         super().reset(seed=seed)
         if seed is not None:
-            self._env.task.random.seed(seed)
+            generator = self._env.task.random  # the task's own
+            generator.seed(seed)
         return self._flat(self._env.reset()), {}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:

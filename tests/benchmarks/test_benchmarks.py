@@ -6,15 +6,18 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import mkdtemp
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "benchmarks"
 CASES = {
+    "control_results.py": ["--only", "reinforce/cartpole", "--seeds", "2", "--steps", "600", "--out", mkdtemp()],
     "ppo_cartpole.py": ["--repeats", "1", "--steps", "2048"],
     "ppo_cartpole.py --solve": ["--solve", "--seeds", "1", "--steps", "1024"],
     "off_policy_speed.py": ["--repeats", "1", "--steps", "1000"],
+    "real_environments.py": ["--repeats", "1", "--seconds", "0.01"],
     "warfarin_simulation.py": ["--repeats", "1", "--work", "0.002", "--patients", "2"],
 }
 
@@ -55,6 +58,12 @@ def test_ppo_cartpole_solve_judges_held_out_episodes():
     assert seed["steps"] == 1024
     assert seed["solved"] == (seed["return_mean"] >= 475)
     assert result["solved"] == seed["solved"]
+
+
+def test_real_environments_says_what_is_left_out():
+    result = json.loads(run("real_environments.py", "--json"))
+    for env in ("Hopper-v5", "ALE/Pong-v5"):
+        assert (env in result["runs"]) != any(env in line for line in result["missing"])
 
 
 def test_warfarin_simulation_is_accurate():

@@ -6,6 +6,7 @@ import torch
 
 from cumulant.engine.gym_vector import GymVector
 from cumulant.engine.mujoco import TASKS, MujocoVector
+from cumulant.engine.single import make_single
 from cumulant.engine.vector import make_vector
 from cumulant.errors import EnvironmentFault
 
@@ -19,6 +20,11 @@ OTHERWISE = {
     "Humanoid-v5": {"include_cvel_in_observation": False, "contact_cost_range": (0.1, 0.2), "healthy_reward": 2.0},
 }
 SEEN = ("next_obs", "obs", "reward", "terminated", "truncated", "ended")
+
+
+def gym_vector(env, num_envs, seed, options):
+    """Gymnasium's own environment, one by one."""
+    return GymVector(env, num_envs, seed, lambda: make_single(env, options))
 
 
 def actions(envs, steps, seed=0):
@@ -44,7 +50,7 @@ def assert_same(one, two, rounding=0.0):
 @pytest.mark.parametrize("env", TASKS)
 def test_every_task_agrees_with_gymnasium_step_for_step(env, options):
     given = OTHERWISE[env] if options == "otherwise" else {}
-    ours, theirs = make_vector(env, 3, 7, given), GymVector(env, 3, 7, given)
+    ours, theirs = make_vector(env, 3, 7, given), gym_vector(env, 3, 7, given)
     assert isinstance(ours, MujocoVector)
     for name in ("observation_space", "action_space", "max_steps"):
         assert getattr(ours, name) == getattr(theirs, name)
@@ -68,7 +74,7 @@ def test_the_time_limit_truncates_and_keeps_the_final_observation():
     assert not envs.terminated.any()
     assert not np.allclose(envs.next_obs, envs.obs)
     assert envs.episodes.drain()["length"].tolist() == [5.0, 5.0]
-    single = GymVector("HalfCheetah-v5", 2, 0, {})
+    single = gym_vector("HalfCheetah-v5", 2, 0, {})
     roll(single, taken)
     np.testing.assert_array_equal(envs.next_obs, single.next_obs)
 
@@ -100,7 +106,7 @@ def test_threads_change_nothing():
 
 
 def test_restart_gives_an_episode_up():
-    envs, other = make_vector("Hopper-v5", 2, 0), GymVector("Hopper-v5", 2, 0, {})
+    envs, other = make_vector("Hopper-v5", 2, 0), gym_vector("Hopper-v5", 2, 0, {})
     taken = actions(envs, 9)
     for batch in (envs, other):
         roll(batch, taken)
