@@ -1,8 +1,9 @@
 """SAC on Pendulum-v1 and DQN on CartPole-v1, end to end (acting, replay and updates): ours and Stable-Baselines3.
 
-The same hyper-parameters in both: networks, minibatches, updates per step, replay, exploration, target networks. Each measurement is a
-process of its own, on one core, with one thread; the two take turns. The figure is environment steps per second of the process's
-CPU time, once the updates have begun; wall time is beside it. Compilation and the steps before the updates are not counted.
+The same hyper-parameters in both: networks, minibatches, updates per step, replay, exploration, target networks. Each
+measurement is a process of its own, on one core, with one thread; the two take turns. The figure is environment steps per second
+of the process's CPU time, once the updates have begun; wall time is beside it. Compilation and the steps before the updates are
+not counted.
 
 Ours is the ordinary algorithm file under an ordinary run: metrics, TensorBoard events and checkpoints are written and counted.
 Periodic evaluation, which the peer does not have here, is left to the last iteration, and that is not counted.

@@ -15,12 +15,13 @@ if TYPE_CHECKING:
         TrainResult,
         compare,
         evaluate,
+        film,
         load,
-        write_report,
         resume,
         resume_sweep,
         sweep,
         train,
+        write_report,
     )
 
 __all__ = [
@@ -29,12 +30,13 @@ __all__ = [
     "__version__",
     "compare",
     "evaluate",
+    "film",
     "load",
-    "write_report",
     "resume",
     "resume_sweep",
     "sweep",
     "train",
+    "write_report",
 ]
 
 

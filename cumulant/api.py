@@ -25,6 +25,7 @@ from cumulant.sweeps import read_plan as read_plan
 from cumulant.trained import film as film
 from cumulant.trained import load as load
 from cumulant.trained import member
+from cumulant.training import threads
 from cumulant.training import train_one as train_one
 
 if TYPE_CHECKING:
@@ -299,10 +300,11 @@ def evaluate(
     if episodes < 2:
         raise ConfigError(f"episodes = {episodes}: an interval needs at least 2")
     label = short_name(str(card.get("algo", "policy")))
-    if seeds == 1:
-        return run_evaluation(policy, env, episodes, seed, options, label=label)
-    label = f"{label}, seed {card.get('seed')}, the best of {seeds}"
-    return run_evaluation(policy, env, episodes, seed, options, label=label) | {"policy": label}
+    if seeds > 1:
+        label = f"{label}, seed {card.get('seed')}, the best of {seeds}"
+    with threads(1):
+        evaluation = run_evaluation(policy, env, episodes, seed, options, label=label)
+    return evaluation if seeds == 1 else evaluation | {"policy": label}
 
 
 def is_sweep(run: Path | str) -> bool:

@@ -97,7 +97,7 @@ class Study:
         }[pruner]
         try:
             with self._quiet():
-                backend = JournalFileBackend(str(file), lock_obj=_Held())
+                backend = JournalFileBackend(str(file), lock_obj=_Held())  # type: ignore[arg-type]
                 self._study = optuna.create_study(
                     storage=JournalStorage(backend), study_name="sweep", direction="maximize", load_if_exists=True
                 )

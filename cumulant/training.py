@@ -24,8 +24,6 @@ def train_one(
         resume: Whether the directory already holds it.
         progress: As in ``train``.
     """
-    import torch
-
     from cumulant.engine.evaluate import default_episodes
     from cumulant.engine.evaluate import evaluate as run_evaluation
     from cumulant.engine.faults import limiting_faults
@@ -38,7 +36,7 @@ def train_one(
     config = from_dict(module.Config, {**spec["config"], "env": env, "env_options": options}, where=spec["algo"])
     on_row = None if progress is None else lambda row: progress(seed, row)
     borne = int(spec.get("max_faults", 10)), float(spec.get("env_timeout", 60.0))
-    with _threads(torch, int(spec.get("threads", 1))), limiting_faults(*borne):
+    with threads(int(spec.get("threads", 1))), limiting_faults(*borne):
         every = float(spec.get("checkpoint_seconds", 20.0))
         run = Run(directory, spec, resume=resume, checkpoint_every_seconds=every, on_row=on_row)
         try:
@@ -56,8 +54,10 @@ def train_one(
 
 
 @contextmanager
-def _threads(torch: Any, count: int) -> Iterator[None]:
+def threads(count: int) -> Iterator[None]:
     """Set torch's threads for a while; small networks are slower with two than with one."""
+    import torch
+
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -81,7 +81,10 @@ class CutBeforeThePrize(gymnasium.Env):
     """
 
     def __init__(self):
-        self.observation_space, self.action_space = spaces.Box(-1, 1, (1,), np.float32), spaces.Box(-1, 1, (1,), np.float32)
+        self.observation_space, self.action_space = (
+            spaces.Box(-1, 1, (1,), np.float32),
+            spaces.Box(-1, 1, (1,), np.float32),
+        )
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)

@@ -16,7 +16,8 @@ CASES = {
     "control_results.py": ["--only", "reinforce/cartpole", "--seeds", "2", "--steps", "600", "--out", mkdtemp()],
     "ppo_cartpole.py": ["--repeats", "1", "--steps", "2048"],
     "ppo_cartpole.py --solve": ["--solve", "--seeds", "1", "--steps", "1024"],
-    "off_policy_speed.py": ["--repeats", "1", "--steps", "1000"],
+    "minatar_steps.py": ["--repeats", "1", "--frames", "200"],
+    "off_policy_speed.py": ["--repeats", "1", "--steps", "750"],
     "real_environments.py": ["--repeats", "1", "--seconds", "0.01"],
     "warfarin_simulation.py": ["--repeats", "1", "--work", "0.002", "--patients", "2"],
 }
