@@ -22,6 +22,7 @@ import torch
 from gymnasium import spaces
 
 from cumulant.data.following import Following
+from cumulant.data.her import GoalReward, Hindsight
 from cumulant.data.shards import Shards
 from cumulant.data.sum_tree import SumTree
 from cumulant.envs.spaces import array_space
@@ -48,11 +49,13 @@ class ReplayConfig:
     """Correction of that bias at the start (beta): losses are weighted by probability ** -power."""
     weight_power_end: float = 1.0
     """Correction at the end; 1 is the whole bias. Linear in between."""
+    hindsight: float = 0.0
+    """Share of drawn transitions whose goal becomes one that was reached later (HER); 0.8 is usual for goals."""
 
     def __post_init__(self) -> None:
         for name in ("capacity", "n_step"):
             require(self, name, getattr(self, name) >= 1, "at least 1")
-        for name in ("priority_power", "weight_power", "weight_power_end"):
+        for name in ("priority_power", "weight_power", "weight_power_end", "hindsight"):
             require(self, name, 0.0 <= getattr(self, name) <= 1.0, "in [0, 1]")
 
 
@@ -113,9 +116,11 @@ class Replay:
         gamma: Discount per step, for n-step rewards.
         folder: Of the shards; nothing else may be in it.
         sums: Names of further numbers per step that are summed over a window like the reward, such as "cost".
+        goal_reward: What achieved goals are worth under desired ones, for hindsight: ``goal_reward`` of the environments.
 
     Raises:
-        ConfigError: If the capacity holds less than a row more than ``n_step`` rows.
+        ConfigError: If the capacity holds less than a row more than ``n_step`` rows, or hindsight is asked for where there are
+            no goals or more than one step.
 
     Source:
         Lin 1992; Mnih et al. 2015. Prioritised: Schaul et al. 2016, proportional variant. Differs from source: weights are
@@ -131,6 +136,7 @@ class Replay:
         gamma: float,
         folder: Path,
         sums: Sequence[str] = (),
+        goal_reward: GoalReward | None = None,
     ) -> None:
         self.config, self.num_envs, self.gamma, self.sums = config, num_envs, gamma, tuple(sums)
         self.num_rows = config.capacity // num_envs
@@ -155,6 +161,11 @@ class Replay:
         self._slots = {name: rows.reshape(-1, *rows.shape[2:]) for name, rows in self._rows.items()}
         self._following = Following(self._rows["obs"])
         self.added = 0  # rows ever
+        self._hindsight = None
+        if config.hindsight > 0.0:
+            if config.n_step > 1:
+                raise ConfigError(f"hindsight = {config.hindsight}: it knows rewards of one step, and n_step = {config.n_step}")
+            self._hindsight = Hindsight(config.hindsight, observation_space, goal_reward, self.num_rows, num_envs)
         self._tree = SumTree(self.num_rows * num_envs) if config.prioritised else None
         self._largest = 1.0  # priority so far: what new steps get, so that each is drawn soon
         self._shards = Shards(folder)
@@ -193,6 +204,8 @@ class Replay:
         for name in self.sums:
             rows[name][row] = sums[name]
         self.added += 1
+        if self._hindsight is not None:
+            self._hindsight.add(ended)
         if self._tree is not None:
             slots = np.arange(row * self.num_envs, (row + 1) * self.num_envs)
             self._tree.set(slots, np.full(self.num_envs, self._largest))
@@ -242,6 +255,10 @@ class Replay:
             "terminated": slots["terminated"].take(last),
             "discount": discount,
         }
+        if self._hindsight is not None:
+            chance = torch.rand(2, len(slot), generator=generator).numpy()
+            changed = (arrays["obs"], arrays["next_obs"], reward)
+            self._hindsight.relabel(slot, chance, *changed, self._following.take)
         tensors = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
         return Transitions(
             **tensors,
@@ -320,6 +337,9 @@ class Replay:
                 self._following.add(row, obs[k], self._following.rebuilt(obs, at, own, k))
             for name, rows in self._rows.items():
                 rows[place] = columns[name][cut:]
+        if self._hindsight is not None:
+            first = max(0, start)
+            self._hindsight.restart(first, self._rows["ended"][np.arange(first, self.added) % self.num_rows])
         if self._tree is not None:
             self._tree = SumTree(self._tree.size)
             self._tree.set(np.arange(len(self)), state["priorities"])
