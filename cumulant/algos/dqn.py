@@ -173,7 +173,8 @@ def train(config: Config, run: Run) -> Policy:
     slow.parameter.data.copy_(flat.parameter.data)
     optimizer = FlatAdam(flat, config.learning_rate, eps=1e-5)
     spaces = (envs.observation_space, envs.action_space)
-    replay = Replay(config.replay, config.num_envs, *spaces, config.gamma, run.directory / "state" / "replay")
+    goal_reward, folder = getattr(envs, "goal_reward", None), run.directory / "state" / "replay"
+    replay = Replay(config.replay, config.num_envs, *spaces, config.gamma, folder, goal_reward=goal_reward)
     keeper = Keeper(Policy(net), run, config.env, config.env_options, config.eval_episodes)
     run.track(net=net, slow_net=slow_net, optimizer=optimizer, replay=replay, envs=envs, keeper=keeper)
     act_rng, replay_rng, noise_rng = run.rng("act"), run.rng("replay"), run.rng("noise")

@@ -140,8 +140,9 @@ def train(config: Config, run: Run) -> Policy:
         FlatAdam(flat, config.learning_rate, weight_decay=config.weight_decay) for flat in (actor_flat, critics_flat)
     )
     temperature_optimizer = FlatAdam(temperature_flat, config.learning_rate)
-    sums = ("cost",) if multiplier.active else ()
-    replay = Replay(config.replay, config.num_envs, *spaces, config.gamma, run.directory / "state" / "replay", sums)
+    sums, goal_reward = ("cost",) if multiplier.active else (), getattr(envs, "goal_reward", None)
+    folder = run.directory / "state" / "replay"
+    replay = Replay(config.replay, config.num_envs, *spaces, config.gamma, folder, sums, goal_reward)
     limit = config.constraint.cost_limit
     keeper = Keeper(Policy(actor), run, config.env, config.env_options, config.eval_episodes, limit)
     run.track(actor=actor, critics=critics, slow_critics=slow_critics, temperature=temperature)

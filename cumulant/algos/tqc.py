@@ -130,7 +130,8 @@ def train(config: Config, run: Run) -> Policy:
         FlatAdam(flat, config.learning_rate, weight_decay=config.weight_decay) for flat in (actor_flat, critics_flat)
     )
     temperature_optimizer = FlatAdam(temperature_flat, config.learning_rate)
-    replay = Replay(config.replay, config.num_envs, *spaces, config.gamma, run.directory / "state" / "replay")
+    goal_reward, folder = getattr(envs, "goal_reward", None), run.directory / "state" / "replay"
+    replay = Replay(config.replay, config.num_envs, *spaces, config.gamma, folder, goal_reward=goal_reward)
     keeper = Keeper(Policy(actor), run, config.env, config.env_options, config.eval_episodes)
     run.track(actor=actor, critics=critics, slow_critics=slow_critics, temperature=temperature)
     run.track(actor_optimizer=actor_optimizer, critics_optimizer=critics_optimizer)

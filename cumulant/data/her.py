@@ -13,9 +13,8 @@ from collections.abc import Callable
 
 import gymnasium
 import numpy as np
-from gymnasium import spaces
 
-from cumulant.envs.spaces import parts
+from cumulant.envs.spaces import has_goals, parts
 from cumulant.errors import ConfigError
 
 ACHIEVED, DESIRED = "achieved_goal", "desired_goal"
@@ -49,8 +48,7 @@ class Hindsight:
         num_rows: int,
         num_envs: int,
     ) -> None:
-        has_goals = isinstance(observation_space, spaces.Dict) and {ACHIEVED, DESIRED} <= set(observation_space.spaces)
-        if goal_reward is None or not has_goals:
+        if goal_reward is None or not has_goals(observation_space):
             raise ConfigError(
                 f"hindsight = {share}: it needs goals, which are observations of a Dict with '{ACHIEVED}' and '{DESIRED}' and "
                 f"an environment with compute_reward; this one shows {observation_space}"
@@ -59,7 +57,9 @@ class Hindsight:
         self._num_rows, self._num_envs = num_rows, num_envs
         where = {part.path: slice(part.start, part.stop) for part in parts(observation_space)}
         self._achieved, self._desired = where[(ACHIEVED,)], where[(DESIRED,)]
-        self._last = np.zeros((num_rows, num_envs), np.int64)  # step with which the episode ended, counted from the first ever
+        self._last = np.zeros(
+            (num_rows, num_envs), np.int64
+        )  # step with which the episode ended, counted from the first ever
         self._start = np.zeros(num_envs, np.int64)  # first step of the open episodes
         self._added = 0
 

@@ -164,7 +164,9 @@ class Replay:
         self._hindsight = None
         if config.hindsight > 0.0:
             if config.n_step > 1:
-                raise ConfigError(f"hindsight = {config.hindsight}: it knows rewards of one step, and n_step = {config.n_step}")
+                raise ConfigError(
+                    f"hindsight = {config.hindsight}: it knows rewards of one step, and n_step = {config.n_step}"
+                )
             self._hindsight = Hindsight(config.hindsight, observation_space, goal_reward, self.num_rows, num_envs)
         self._tree = SumTree(self.num_rows * num_envs) if config.prioritised else None
         self._largest = 1.0  # priority so far: what new steps get, so that each is drawn soon

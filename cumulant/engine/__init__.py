@@ -1,6 +1,7 @@
 """Moves data between environments and learners; contains no learning rule.
 
 vector.py    any environment -> a batch of it, every episode addressed by (seed, environment, episode)
+goals.py     outcomes judged by goals
 collect.py   a rollout under a policy
 policy.py    Policy: act, save, load
 evaluate.py  episodes under a policy, with intervals; periodic evaluation that keeps the best

@@ -17,6 +17,7 @@ import numpy as np
 from gymnasium import spaces
 
 from cumulant.engine.faults import Hang, Watchdog, Wrong, fault_limits
+from cumulant.engine.goals import reward_of
 from cumulant.envs.actions import action_shape, to_native
 from cumulant.envs.batched import EpisodeLog
 from cumulant.envs.spaces import Layout, array_space, has_goals, is_nested, mask_slice, masked, num_logits, whole_bounds
@@ -138,6 +139,7 @@ class GymVector:
         self.truncated = np.zeros(num_envs, bool)
         self.ended = np.zeros(num_envs, bool)
         self.outcome_names: tuple[str, ...] = ("success",) if has_goals(self.observation_space) else ()
+        self.goal_reward = reward_of(lambda: self.envs[0])
         self.outcomes = np.zeros((num_envs, len(self.outcome_names)))
         self.episodes = EpisodeLog(num_envs, ("cost", *self.outcome_names))
         self.term_names: tuple[str, ...] = ()
