@@ -47,6 +47,7 @@ from cumulant.nn.flat import Flat, FlatAdam
 from cumulant.nn.heads import Categorical
 from cumulant.nn.network import NetworkConfig
 from cumulant.nn.q_critic import QCritics
+from cumulant.nn.squashed import SquashedGaussian
 from cumulant.run.config import require
 from cumulant.run.run import Run
 
@@ -268,6 +269,7 @@ def targets(
         q = slow_critics(encoded)  # [N, M, A]
         target = discrete_sac_target(batch.reward, q[:2].amin(0), logp, batch.terminated, batch.discount, temperature())
     else:
+        assert isinstance(actor.head, SquashedGaussian)
         action, logp = actor.head.sample_logp(actor(encoded), noise)
         q = slow_critics(encoded, action)  # [N, M]
         target = sac_target(batch.reward, q[:2].amin(0), logp, batch.terminated, batch.discount, temperature())
@@ -287,6 +289,7 @@ def policy_loss(
         with torch.no_grad():
             worth = worth_of(critics(encoded), multiplier)
         return discrete_sac_policy_loss(worth, logp, temperature()), categorical_entropy(logp.detach())
+    assert isinstance(actor.head, SquashedGaussian)
     action, logp = actor.head.sample_logp(actor(encoded), noise)
     worth = worth_of(critics(encoded, action), multiplier)
     return sac_policy_loss(worth, logp, temperature()), -logp.detach()

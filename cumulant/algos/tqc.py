@@ -182,8 +182,8 @@ def train(config: Config, run: Run) -> Policy:
                 critic_loss.backward()
                 critics_optimizer.step()
 
-                action, logp = actor.head.sample_logp(actor(encoded), now_noise)
-                loss = sac_policy_loss(critics(encoded, action).mean((0, 2)), logp, temperature())
+                new_action, logp = actor.head.sample_logp(actor(encoded), now_noise)
+                loss = sac_policy_loss(critics(encoded, new_action).mean((0, 2)), logp, temperature())
                 actor_flat.zero_grad()
                 loss.mean().backward(inputs=actor_parameters)  # the critics' own gradients are not even computed
                 actor_optimizer.step()
@@ -235,6 +235,7 @@ def targets(
     config: Config, actor: Actor, slow_critics: QCritics, temperature: Temperature, batch: Transitions, noise: Tensor
 ) -> Tensor:
     """Return samples of what the return of each action taken should be, ``[M, N * (K - drop)]``."""
+    assert isinstance(actor.head, SquashedGaussian)
     encoded = actor.encode(batch.next_obs)
     action, logp = actor.head.sample_logp(actor(encoded), noise)
     kept = truncated_mixture(slow_critics(encoded, action).transpose(0, 1), config.drop)
