@@ -76,6 +76,7 @@ SUITES: dict[str, tuple[Cell, ...]] = {
     "long": (
         Cell("ppo", "Hopper-v5", "2410 at 1M (Hopper-v3)"),
         Cell("ppo", "Walker2d-v5", "3479 at 1M (Walker2d-v3)"),
+        Cell("sac", "FetchReach-v4", "-1.66 at 20k (TQC and HER, FetchReach-v1)"),
         Cell("sac", "dm_control/walker-walk", "783 at 100k frames (SimBa repository, 10 seeds)"),
     ),
 }

@@ -132,4 +132,20 @@ PRESETS: dict[tuple[str, str], Preset] = {
         seen="",
         how="cumulant train ppo Walker2d-v5 --seeds 3",
     ),
+    ("sac", "dm_control/walker-walk"): Preset(
+        config={"total_steps": 50_000, "updates_per_step": 2.0, "horizon": 500, "warmup_steps": 2_500},
+        seen="",
+        how="cumulant train sac dm_control/walker-walk --seeds 2",
+    ),
+    ("sac", "FetchReach-v4"): Preset(
+        config={
+            "total_steps": 20_000,
+            "learning_rate": 1e-3,
+            "gamma": 0.95,
+            "replay": {"hindsight": 0.8},
+            "eval_episodes": 20,
+        },
+        seen="",
+        how="cumulant train sac FetchReach-v4 --seeds 3",
+    ),
 }
