@@ -6,7 +6,6 @@ norm, a checkpoint is one array, and compiled code can work on the same memory.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -93,7 +92,6 @@ class FlatAdam:
         self.flat, self.learning_rate, self.betas, self.eps = flat, learning_rate, betas, eps
         self.weight_decay = weight_decay
         self.mean, self.square = torch.zeros_like(flat.parameter.data), torch.zeros_like(flat.parameter.data)
-        self._spread = torch.empty_like(self.mean)  # memory of its own: fresh pages would cost more than the arithmetic
         self.steps = 0
 
     @torch.no_grad()
@@ -102,12 +100,22 @@ class FlatAdam:
         grad, (beta1, beta2) = self.flat.parameter.grad, self.betas
         assert grad is not None
         self.steps += 1
-        self.mean.lerp_(grad, 1.0 - beta1)
-        self.square.mul_(beta2).addcmul_(grad, grad, value=1.0 - beta2)
-        if self.weight_decay > 0.0:
-            self.flat.parameter.mul_(1.0 - self.learning_rate * self.weight_decay)
-        spread = torch.sqrt(self.square, out=self._spread).div_(math.sqrt(1.0 - beta2**self.steps)).add_(self.eps)
-        self.flat.parameter.addcdiv_(self.mean, spread, value=-self.learning_rate / (1.0 - beta1**self.steps))
+        # One pass over memory, as torch.optim.AdamW(fused=True) does; operation by operation takes three times as long.
+        torch._fused_adamw_(
+            [self.flat.parameter.data],
+            [grad],
+            [self.mean],
+            [self.square],
+            [],
+            [torch.tensor(float(self.steps), device=grad.device)],
+            lr=self.learning_rate,
+            beta1=beta1,
+            beta2=beta2,
+            weight_decay=self.weight_decay,
+            eps=self.eps,
+            amsgrad=False,
+            maximize=False,
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a resumed run needs, but the parameters."""
