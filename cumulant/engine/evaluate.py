@@ -11,7 +11,7 @@ import gymnasium
 import numpy as np
 
 from cumulant.engine import atari
-from cumulant.engine.gym_vector import Masks
+from cumulant.engine.masks import Masks
 from cumulant.engine.policy import Policy
 from cumulant.engine.vector import VectorEnv, make_vector
 from cumulant.envs import lookup

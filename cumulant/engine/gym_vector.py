@@ -10,7 +10,7 @@ import hashlib
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -18,9 +18,10 @@ from gymnasium import spaces
 
 from cumulant.engine.faults import Hang, Watchdog, Wrong, fault_limits
 from cumulant.engine.goals import reward_of
+from cumulant.engine.masks import MaskGate, Masks, read_mask, shown_masks
 from cumulant.envs.actions import action_shape, to_native
 from cumulant.envs.batched import EpisodeLog
-from cumulant.envs.spaces import Layout, array_space, has_goals, is_nested, mask_slice, masked, num_logits, whole_bounds
+from cumulant.envs.spaces import Layout, array_space, has_goals, is_nested, masked, whole_bounds
 from cumulant.errors import ConfigError, CumulantError, EnvironmentFault
 
 
@@ -28,55 +29,6 @@ def episode_seed(seed: int, env_index: int, episode: int) -> int:
     """Return the seed of one episode, below 2**31 because some environments take no more."""
     digest = hashlib.sha256(f"{seed}/{env_index}/{episode}".encode()).digest()
     return int.from_bytes(digest[:4], "big") >> 1
-
-
-Masks = Literal["never", "offered", "always"]
-
-
-def shown_masks(
-    masks: Masks, seen: gymnasium.Space, acts: gymnasium.Space, first_info: Callable[[], Mapping[str, Any]]
-) -> int:
-    """Return the length of the masks that infos bring and that are to be shown; 0 for none.
-
-    Args:
-        masks: When to show them.
-        seen: Observations; those with a mask of their own need no other.
-        acts: Actions.
-        first_info: Returns the info of a first reset, where that decides.
-
-    Raises:
-        ConfigError: If such actions cannot be masked, and must be.
-    """
-    if masks == "never" or mask_slice(seen) is not None:
-        return 0
-    if masks == "offered":
-        if isinstance(acts, spaces.Box):
-            return 0
-        try:
-            if "action_mask" not in first_info():
-                return 0
-        except Exception:  # it is reset again in a moment, and that says what is wrong
-            return 0
-    return num_logits(acts)
-
-
-def read_mask(info: Mapping[str, Any], size: int, terminated: bool) -> np.ndarray:
-    """Return ``info["action_mask"]``, ``[size]``; where an episode has terminated nothing is chosen, so that anything goes.
-
-    Raises:
-        Wrong: If it is missing, has another size, or forbids every action.
-    """
-    given = info.get("action_mask")
-    mask = None if given is None else np.hstack(given)
-    if mask is not None and mask.shape == (size,) and mask.any():
-        return mask
-    if terminated:
-        return np.ones(size, np.int8)
-    if mask is None:
-        raise Wrong("gave no info['action_mask']")
-    if mask.shape == (size,):
-        raise Wrong("gave an info['action_mask'] that forbids every action")
-    raise Wrong(f"gave an info['action_mask'] {given}: {size} entries are needed, one for each choice")
 
 
 class GymVector:
@@ -128,6 +80,7 @@ class GymVector:
         except ConfigError as problem:
             raise ConfigError(f"environment '{env}': {problem}") from None
         self._layout = Layout(self.observation_space) if is_nested(self.observation_space) else None
+        self._gate = MaskGate(self.observation_space, self.action_space)
         self._low, self._high = whole_bounds(self.observation_space)
         self.obs = np.zeros((num_envs, *shown.shape), shown.dtype)  # type: ignore[misc]
         self.next_obs = np.zeros_like(self.obs)
@@ -175,20 +128,21 @@ class GymVector:
             f"seed {episode_seed(self.seed, i, episode)})"
         )
 
-    def _show(self, obs: Any, info: Mapping[str, Any], terminated: bool, row: np.ndarray) -> None:
+    def _show(self, obs: Any, info: Mapping[str, Any], over: bool, row: np.ndarray) -> None:
         """Write an observation into its row, after refusing what is not of its space.
 
         A state that does not exist would be read outside a table, and one number that is not finite spoils a network.
         """
         if self._layout is not None:
             if self._masks:
-                obs = {"action_mask": read_mask(info, self._masks, terminated), "observation": obs}
+                obs = {"action_mask": read_mask(info, self._masks, over), "observation": obs}
             try:
                 self._layout.flatten(obs, row)
             except ValueError as problem:
                 raise Wrong(f"gave an observation that is not of its space: {problem}") from problem
             if not np.isfinite(row).all():
                 raise Wrong(f"gave an observation that is not finite: {obs}")
+            self._gate.mend(row, over)
             return
         array, space = np.asarray(obs), self.observation_space
         if array.shape != space.shape:
@@ -218,7 +172,7 @@ class GymVector:
         watchdog.calls += 1
         obs, reward, self.terminated[i], self.truncated[i], info = self.envs[i].step(native)
         watchdog.calls += 1
-        self._show(obs, info, self.terminated[i], self._next_rows[i])
+        self._show(obs, info, self.terminated[i] or self.truncated[i], self._next_rows[i])
         reward = float(reward)
         if not math.isfinite(reward):
             raise Wrong(f"gave the reward {reward}: rewards must be finite numbers")

@@ -22,7 +22,8 @@ import numpy as np
 from gymnasium import spaces
 
 from cumulant.engine.faults import Wrong
-from cumulant.engine.gym_vector import GymVector, Masks, read_mask, shown_masks
+from cumulant.engine.gym_vector import GymVector
+from cumulant.engine.masks import MaskGate, Masks, read_mask, shown_masks
 from cumulant.envs.actions import action_shape, to_native
 from cumulant.envs.batched import EpisodeLog
 from cumulant.envs.spaces import array_space, flatten, masked
@@ -83,6 +84,7 @@ class Team(gymnasium.Env):
             self.agent_observation_space = masked(seen, self._masks) if self._masks else seen
             self.agent_action_space = acts
             shown = array_space(self.agent_observation_space)
+            self._gate = MaskGate(self.agent_observation_space, acts)
         except ConfigError as problem:
             raise ConfigError(f"environment '{name}': {problem}") from None
         count = len(self.agents)
@@ -136,7 +138,7 @@ class Team(gymnasium.Env):
                 if not math.isfinite(number):
                     raise Wrong(f"gave agent '{agent}' the {what} {number}: {what}s must be finite numbers")
             if not gone:
-                self._see(k, obs[agent], info, bool(self.terminated[k]))
+                self._see(k, obs[agent], info, bool(self.terminated[k] or self.truncated[k]))
         self.living = self.alive & ~self.terminated & ~self.truncated
         over = not self.living.any() if self.whole else not self.living.all()
         if over:
@@ -147,11 +149,11 @@ class Team(gymnasium.Env):
         """Close the parallel environment."""
         self.made.close()
 
-    def _see(self, k: int, obs: Any, info: Mapping[str, Any], terminated: bool) -> None:
+    def _see(self, k: int, obs: Any, info: Mapping[str, Any], over: bool) -> None:
         """Write the observation of one agent into its row."""
         space = self.agent_observation_space
         if self._masks:
-            obs = {"action_mask": read_mask(info, self._masks, terminated), "observation": obs}
+            obs = {"action_mask": read_mask(info, self._masks, over), "observation": obs}
         try:
             array = flatten(space, obs)
         except ValueError as problem:
@@ -165,6 +167,7 @@ class Team(gymnasium.Env):
         if array.dtype.kind == "f" and not np.isfinite(array).all():  # before it may become an integer
             raise Wrong(f"gave agent '{self.agents[k]}' an observation that is not finite: {array}")
         self._obs[k] = array
+        self._gate.mend(self._obs[k], over, f"agent '{self.agents[k]}' ")
 
 
 class ParallelVector:

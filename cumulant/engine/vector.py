@@ -15,7 +15,8 @@ import gymnasium
 import numpy as np
 
 from cumulant.engine import atari, mujoco
-from cumulant.engine.gym_vector import GymVector, Masks
+from cumulant.engine.gym_vector import GymVector
+from cumulant.engine.masks import Masks
 from cumulant.engine.parallel import ParallelVector, is_parallel
 from cumulant.engine.single import make_single
 from cumulant.envs import lookup

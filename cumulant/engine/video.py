@@ -23,7 +23,8 @@ import torch
 
 from cumulant.engine.atari import AtariVector, is_game
 from cumulant.engine.evaluate import Greedy, held_out
-from cumulant.engine.gym_vector import GymVector, Masks
+from cumulant.engine.gym_vector import GymVector
+from cumulant.engine.masks import Masks
 from cumulant.engine.policy import Policy
 from cumulant.engine.single import make_single
 from cumulant.envs import extras, lookup

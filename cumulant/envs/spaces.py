@@ -113,18 +113,22 @@ def masked(space: gymnasium.Space, num_logits: int) -> spaces.Dict:
     return spaces.Dict({"action_mask": spaces.MultiBinary(num_logits), "observation": space})
 
 
-def num_logits(space: gymnasium.Space) -> int:
-    """Return how many entries a mask of an action space has: one for each choice.
+def choice_sizes(space: gymnasium.Space) -> tuple[int, ...]:
+    """Return how many options each choice of an action space has, in the order of a mask's entries; numbers are no choices.
 
     Raises:
-        ConfigError: If it is neither Discrete nor MultiDiscrete.
+        ConfigError: If a part is no array (message names it and says what to do).
 
-    >>> num_logits(spaces.MultiDiscrete([3, 2]))
-    5
+    >>> choice_sizes(spaces.Tuple([spaces.MultiDiscrete([3, 2]), spaces.Box(-1, 1, (2,)), spaces.MultiBinary(1)]))
+    (3, 2, 2)
     """
-    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
-        return width(space)
-    raise ConfigError(f"actions of {type(space).__name__} cannot be masked: Discrete and MultiDiscrete can")
+    sizes: list[int] = []
+    for _, leaf in _leaves(space, (), "actions"):
+        if isinstance(leaf, CATEGORIES):
+            sizes += _choices(leaf)[0].tolist()
+        elif isinstance(leaf, spaces.MultiBinary):
+            sizes += [2] * count(leaf.shape)
+    return tuple(sizes)
 
 
 # -- observations --------------------------------------------------------------------------------------------------------

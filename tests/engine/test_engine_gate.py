@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from cumulant import api, catalogue
 from cumulant.engine.evaluate import episode_metrics
 from cumulant.engine.gym_vector import GymVector
 from cumulant.engine.vector import make_vector
@@ -145,6 +146,52 @@ def test_where_an_episode_has_terminated_everything_is_allowed(silent):
     envs.step(np.array([1]))
     assert envs.terminated.all()
     assert envs.next_obs[:, :2].tolist() == [[1.0, 1.0]]  # or a target would hold minus infinity
+
+
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize(
+    ("actions", "lame", "what"), [("one", (0, 3), "action"), ("two", (3, 5), "option of choice 1")]
+)
+def test_a_choice_without_any_option_is_a_fault_and_not_nan(own, actions, lame, what):
+    options = {"own": own, "actions": actions, "lame_at": 2, "lame": lame}
+    envs = make_vector(f"{TOYS}:Ruled", 1, 0, options, masks="offered")
+    step = np.array([1] if actions == "one" else [[1, 0]])
+    envs.step(step)
+    with pytest.warns(UserWarning, match=rf"step 1, .* gave an action mask that forbids every {what}"):
+        envs.step(step + np.array([1] if actions == "one" else [[1, 0]]))
+    assert envs.faulted.all()
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_where_an_episode_was_truncated_there_is_something_to_bootstrap_from(own):
+    envs = make_vector(f"{TOYS}:Ruled", 1, 0, {"own": own, "lame_at": 1, "limit": 1}, masks="offered")
+    envs.step(np.array([1]))
+    assert envs.truncated.all()
+    assert not envs.faults
+    assert envs.next_obs[0, mask_slice(envs.observation_space)].tolist() == [1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("algo", ["ppo", "dqn", "sac"])
+def test_masks_that_end_in_nothing_are_learned_with(algo, tmp_path):
+    options = {"lame_at": 5}  # where the episode is truncated
+    fields = {
+        "total_steps": 256,
+        "num_envs": 2,
+        "horizon": 32,
+        "warmup_steps": 20,
+        "minibatches": 2,
+        "eval_episodes": 2,
+    }
+    known = catalogue.load_algorithm(algo).Config.__dataclass_fields__
+    fields = {name: value for name, value in fields.items() if name in known}
+    api.train(algo, f"{TOYS}:Ruled", env_options=options, out=tmp_path / "run", **fields)  # a loss of inf is an error
+
+
+def test_choices_of_mixed_actions_are_masked_by_infos_too(tmp_path):
+    options = {"actions": "mixed", "own": False}
+    fields = {"total_steps": 128, "num_envs": 2, "horizon": 32, "minibatches": 2, "eval_episodes": 2}
+    run = api.train("ppo", f"{TOYS}:Ruled", env_options=options, out=tmp_path / "run", max_faults=0, **fields)
+    assert run.evaluation["return_mean"] == 5.0  # it refuses what is forbidden
 
 
 def test_masks_that_are_not_there_are_named():

@@ -191,6 +191,51 @@ class Strict(Corridor):
         return *super().step(action)[:4], {} if self.silent else {"action_mask": np.zeros(2, np.int8)}
 
 
+class Ruled(gymnasium.Env):
+    """One number, of which the rules say what may be chosen; after ``lame_at`` steps they forbid every option of ``lame``.
+
+    Args:
+        actions: "one", "two" (choices) or "mixed" (a choice and a number).
+        own: Whether observations bring their mask themselves; else the info does.
+        lame_at: When.
+        lame: The entries of the mask that are then 0.
+        limit: Steps of an episode, which is then truncated.
+    """
+
+    def __init__(self, actions="one", own=True, lame_at=99, lame=(0, 3), limit=5):
+        self.action_space = {
+            "one": spaces.Discrete(3),
+            "two": spaces.MultiDiscrete([3, 2]),
+            "mixed": spaces.Dict(gear=spaces.Discrete(3), wheel=spaces.Box(-1, 1, (1,))),
+        }[actions]
+        self.own, self.lame_at, self.lame, self.limit = own, lame_at, slice(*lame), limit
+        self.size, number = 5 if actions == "two" else 3, spaces.Box(-1, 1, (1,))
+        mask = spaces.MultiBinary(self.size)
+        self.observation_space = spaces.Dict(action_mask=mask, observation=number) if own else number
+
+    def _seen(self):
+        self.mask = np.ones(self.size, np.int8)
+        self.mask[self.clock % 3] = 0
+        if self.clock == self.lame_at:
+            self.mask[self.lame] = 0
+        number = np.array([self.clock / 9], np.float32)
+        if self.own:
+            return {"action_mask": self.mask, "observation": number}, {}
+        return number, {"action_mask": self.mask}
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.clock = 0
+        return self._seen()
+
+    def step(self, action):
+        first = action["gear"] if isinstance(action, dict) else np.ravel(action)[0]
+        assert self.mask[first], (self.mask, action)
+        self.clock += 1
+        obs, info = self._seen()
+        return obs, 1.0, False, self.clock >= self.limit, info
+
+
 class Flaky(Corridor):
     """Fails with the episode's own dice: raises, hangs, or gives what is no number."""
 

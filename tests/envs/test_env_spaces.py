@@ -11,15 +11,16 @@ from cumulant.envs.actions import action_parts, action_shape, from_native, to_na
 from cumulant.envs.spaces import (
     Layout,
     array_space,
+    choice_sizes,
     flatten,
     mask_slice,
     masked,
-    num_logits,
     parts,
     same_kind,
     unflatten,
 )
 from cumulant.errors import ConfigError
+from cumulant.nn.heads import head_for
 
 SHAPES = st.lists(st.integers(1, 3), max_size=2).map(tuple)
 LEAVES = st.one_of(
@@ -183,9 +184,14 @@ def test_a_mask_is_found_wherever_it_lies():
     assert mask_slice(late) == slice(4, 6)
     with pytest.raises(ConfigError, match="action mask is Discrete"):
         mask_slice(spaces.Dict(observation=plain, action_mask=spaces.Discrete(2)))
-    assert num_logits(spaces.MultiDiscrete([3, 2], start=[4, 4])) == 5
-    with pytest.raises(ConfigError, match="actions of Box cannot be masked"):
-        num_logits(spaces.Box(-1, 1, (2,)))
+
+
+def test_every_choice_has_as_many_mask_entries_as_options():
+    assert choice_sizes(spaces.MultiDiscrete([[3, 2], [4, 1]], start=[[4, 4], [4, 4]])) == (3, 2, 4, 1)
+    assert choice_sizes(spaces.Box(-1, 1, (2,))) == ()
+    hybrid = spaces.Dict(gear=spaces.Discrete(4), lamps=spaces.MultiBinary(2), wheel=spaces.Box(-1, 1, (2,)))
+    assert choice_sizes(hybrid) == (4, 2, 2)
+    assert sum(choice_sizes(hybrid)) == head_for(hybrid).num_choices  # what networks read
 
 
 def test_flatten_writes_where_it_is_told_and_parts_say_where():
