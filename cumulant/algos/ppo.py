@@ -138,7 +138,7 @@ def train(config: Config, run: Run) -> Policy:
     flat = Flat(net)
     optimizer = FlatAdam(flat, config.learning_rate, eps=1e-5)
     reward_scale = RewardScale(config.num_envs, config.gamma).to(config.device)
-    remembered, multiplier = Remembered(net.memory, config.num_envs), Multiplier(config.constraint)
+    remembered, multiplier = Remembered(net.memory, config.num_envs), Multiplier(config.constraint, envs)
     limit = config.constraint.cost_limit
     keeper = Keeper(Policy(net), run, config.env, config.env_options, config.eval_episodes, limit)
     run.track(net=net, optimizer=optimizer, reward_scale=reward_scale, envs=envs, keeper=keeper)

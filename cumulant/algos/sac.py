@@ -127,7 +127,7 @@ def train(config: Config, run: Run) -> Policy:
     """
     envs = make_vector(config.env, config.num_envs, run.seed_for("envs"), config.env_options, masks="offered")
     spaces = (envs.observation_space, envs.action_space)
-    multiplier = Multiplier(config.constraint)
+    multiplier = Multiplier(config.constraint, envs)
     network = vars(config.network)
     actor = Actor(*spaces, **network, generator=run.rng("init")).to(config.device)
     critics, slow_critics = (

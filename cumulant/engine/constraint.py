@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cumulant.engine.buffers import Buffers
+from cumulant.engine.vector import VectorEnv
+from cumulant.envs.batched import Batch
+from cumulant.errors import ConfigError
 from cumulant.maths.constraint import dual_ascent
 from cumulant.run.config import require
 
@@ -30,9 +35,13 @@ class Multiplier:
 
     Args:
         config: Options.
+        envs: The environments, if they are to be asked whether there are costs at all.
 
     Attributes:
         value: The price; stays 0 without a limit.
+
+    Raises:
+        ConfigError: If there is a limit, and it is known that the environments report no costs.
 
     >>> price = Multiplier(ConstraintConfig(cost_limit=10.0, multiplier_rate=0.1))
     >>> for cost in (15.0, 15.0, 8.0):
@@ -41,9 +50,15 @@ class Multiplier:
     0.8
     """
 
-    def __init__(self, config: ConstraintConfig) -> None:
+    def __init__(self, config: ConstraintConfig, envs: VectorEnv | None = None) -> None:
         self.config = config
         self.value = 0.0
+        self._doubted = False
+        # compiled environments know beforehand; of any other one learns by its infos
+        if self.active and isinstance(envs, Batch | Buffers) and not envs.has_costs:
+            raise ConfigError(
+                f"cost_limit = {config.cost_limit}: this environment reports no costs, so that there is nothing to limit"
+            )
 
     @property
     def active(self) -> bool:
@@ -58,6 +73,13 @@ class Multiplier:
         """
         if self.config.cost_limit is None or not metrics["episode/count"]:
             return
+        if "episode/cost" not in metrics and not self._doubted:
+            self._doubted = True
+            warnings.warn(
+                f"cost_limit = {self.config.cost_limit}: no episode so far has reported a cost in info['cost'], so that the limit "
+                "does nothing yet",
+                stacklevel=2,
+            )
         cost = metrics.get("episode/cost", 0.0)
         self.value = dual_ascent(self.value, cost, self.config.cost_limit, self.config.multiplier_rate)
 

@@ -1,12 +1,16 @@
 """PPO under a limit on costs: the policy, its price and what it earns are those of the known optimum."""
 
 import json
+from pathlib import Path
 
 import numpy as np
+import pytest
 
 from cumulant.engine.policy import Policy
 from cumulant.envs import lookup
+from cumulant.errors import ConfigError
 
+TOYS = Path(__file__).parents[1] / "engine" / "toys.py"
 SETTING = {
     "num_envs": 64, "horizon": 32, "learning_rate": 3e-3, "hidden": (32,), "gamma": 0.0, "lam": 0.0,
     "eval_every_steps": 10**9, "eval_episodes": 500, "multiplier_rate": 0.5, "entropy_coef": 0.05,
@@ -55,3 +59,13 @@ def test_without_a_limit_everything_is_spent(train_one):
 def test_a_limit_that_does_not_bind_has_no_price(train_one):
     run = train_one("ppo", "constrained-risk", total_steps=60_000, cost_limit=50.0, **SETTING)
     assert rows(run)[-1]["constraint/multiplier"] == 0.0
+
+
+@pytest.mark.parametrize("algo", ["ppo", "sac"])
+def test_a_limit_where_there_are_no_costs_is_refused_or_doubted(train_one, algo):
+    fields = {"total_steps": 64, "num_envs": 2, "horizon": 16, "eval_episodes": 2, "cost_limit": 1.0}
+    with pytest.raises(ConfigError, match=r"cost_limit = 1.0: this environment reports no costs"):
+        train_one(algo, "Pendulum-v1", **fields)
+    with pytest.warns(UserWarning, match=r"no episode so far has reported a cost") as said:
+        train_one(algo, f"{TOYS}:Reach", **fields, name="foreign")
+    assert len(said) == 1
