@@ -122,6 +122,7 @@ def train(config: Config, run: Run) -> Policy:
     total = -(-config.total_steps // batch_size)
     eval_every = max(1, config.eval_every_steps // batch_size if config.eval_every_steps else total // 20)
 
+    warm_up = 0 if net.norm is None else batch_size  # steps that only feed the statistics
     for iteration in run.iterations(total):
         fraction = iteration / total
         optimizer.param_groups[0]["lr"] = linear(config.learning_rate, config.learning_rate_end, fraction)
@@ -152,7 +153,7 @@ def train(config: Config, run: Run) -> Policy:
             net.observe(rollout.flat)
 
         run.log(
-            steps=(iteration + 1) * batch_size,
+            steps=warm_up + (iteration + 1) * batch_size,
             **episode_metrics(envs),
             **{  # of the last gradient step
                 "loss/policy": policy_loss.item(),
@@ -164,4 +165,5 @@ def train(config: Config, run: Run) -> Policy:
         if (iteration + 1) % eval_every == 0 or iteration + 1 == total:
             keeper.update()
 
+    envs.close()
     return keeper.finish()

@@ -199,6 +199,7 @@ def train(config: Config, run: Run) -> Policy:
             run.log(**{"regret/total": statistics.regret})
         if (iteration + 1) % eval_every == 0 or iteration + 1 == total:
             keeper.update()
+    envs.close()
     return keeper.finish()
 
 

@@ -178,6 +178,7 @@ def train(config: Config, run: Run) -> Policy:
     total = -(-config.total_steps // batch_size)
     eval_every = max(1, config.eval_every_steps // batch_size if config.eval_every_steps else total // 20)
 
+    warm_up = 0 if net.norm is None else batch_size  # steps that only feed the statistics
     for iteration in run.iterations(total):
         fraction = iteration / total
         optimizer.param_groups[0]["lr"] = linear(config.learning_rate, config.learning_rate_end, fraction)
@@ -188,7 +189,7 @@ def train(config: Config, run: Run) -> Policy:
             envs.restart(~first.ended[-1].cpu().numpy())
 
         episodes.parts.append(collect(envs, net, config.horizon, act_rng))
-        run.log(steps=(iteration + 1) * batch_size, **episode_metrics(envs))
+        run.log(steps=warm_up + (iteration + 1) * batch_size, **episode_metrics(envs))
         played = episodes.whole()
         if played is not None:
             rollout, counts = played
@@ -229,4 +230,5 @@ def train(config: Config, run: Run) -> Policy:
         if (iteration + 1) % eval_every == 0 or iteration + 1 == total:
             keeper.update()
 
+    envs.close()
     return keeper.finish()

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from cumulant import api, catalogue
+from cumulant.engine.gym_vector import GymVector
 from cumulant.engine.policy import Policy
 from cumulant.errors import ConfigError
 from cumulant.run.config import from_dict, to_dict
@@ -204,6 +205,24 @@ def test_two_iterations(algo, env, train_one):
     card = json.loads((run / "policy" / "card.json").read_text())
     assert (card["algo"], card["env"], card["seed"]) == (algo, env, 0)
     assert card["evaluation"]["return_mean"] == evaluation["return_mean"]
+
+
+def test_steps_are_counted_and_environments_closed(algo, train_one, monkeypatch):
+    taken, closed = {}, []
+    step, close = GymVector.step, GymVector.close
+
+    def counted(envs, action):
+        taken[id(envs)] = taken.get(id(envs), 0) + envs.num_envs
+        step(envs, action)
+
+    monkeypatch.setattr(GymVector, "step", counted)
+    monkeypatch.setattr(GymVector, "close", lambda envs: (close(envs), closed.append(id(envs))))
+    env = suited(algo)[1]
+    run = train_one(algo, env, **small(algo) | switched_on(config_class(algo)))  # normalisation takes steps of its own
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    in_training = next(iter(taken))
+    assert rows[-1]["steps"] == taken[in_training]
+    assert set(closed) == set(taken)
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not(algo, env, train_one):
