@@ -10,7 +10,7 @@ demo: setup
 	$(BIN)/cumulant train ppo warfarin --seeds 2
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal
 
 setup: $(VENV)/.installed
 
