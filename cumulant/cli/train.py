@@ -186,7 +186,7 @@ def message_of(box: str) -> str:
         elif line:
             parts[-1].append(line)
     said = " ".join(" ".join((parts[1:] or parts)[0]).split())
-    return said.removeprefix("Error parsing config: ").removeprefix("Error parsing environment: ")
+    return re.sub(r"^Error parsing (config|environment)(\.\w+)*: ", "", said)  # fields go by their own names
 
 
 def parse_option(word: str) -> tuple[str, Any]:

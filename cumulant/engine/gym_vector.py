@@ -72,11 +72,16 @@ class GymVector:
         self._watchdog = Watchdog(self._limits.env_timeout)
         self.observation_space, self.action_space = self.envs[0].observation_space, self.envs[0].action_space
         try:
-            action_shape(self.action_space)  # refuses what is not supported
+            if 0 in action_shape(self.action_space)[0]:  # refuses what is not supported
+                raise ConfigError(f"there is nothing to choose in its actions, {self.action_space}")
             self._masks = shown_masks(masks, self.observation_space, self.action_space, self._first_info)
             if self._masks:
                 self.observation_space = masked(self.observation_space, self._masks)
             shown = array_space(self.observation_space)
+            if 0 in (shown.shape or ()):
+                raise ConfigError(
+                    f"its observations, {self.observation_space}, are empty: give them at least one number"
+                )
         except ConfigError as problem:
             raise ConfigError(f"environment '{env}': {problem}") from None
         self._layout = Layout(self.observation_space) if is_nested(self.observation_space) else None

@@ -69,7 +69,9 @@ class QNetwork(nn.Module):
     ) -> None:
         super().__init__()
         if not isinstance(action_space, spaces.Discrete):
-            raise ConfigError(f"values of all actions need Discrete actions, and this environment has {action_space}")
+            raise ConfigError(
+                f"values of all actions need Discrete actions, and this environment has {action_space}: use ppo, which takes any"
+            )
         self.observation_space, self.action_space = observation_space, action_space
         self.spec = {
             "kind": "q_network",

@@ -27,7 +27,9 @@ class _Box:
 
     def __init__(self, space: gymnasium.Space) -> None:
         if not isinstance(space, spaces.Box):
-            raise ConfigError(f"this policy squashes its actions to a Box, and this environment has {space}")
+            raise ConfigError(
+                f"this policy squashes its actions to a Box, and this environment has {space}: use ppo, which takes any"
+            )
         self.low, self.high = (bound.reshape(-1).astype(np.float32) for bound in (space.low, space.high))
         with np.errstate(over="ignore", invalid="ignore"):
             self.middle, self.half_width = (self.low + self.high) / 2, (self.high - self.low) / 2

@@ -161,6 +161,14 @@ class Switches(gymnasium.Env):
         return action, float(action.sum()), True, False, {}
 
 
+class Bare(gymnasium.Env):
+    """Nothing to see, or nothing to do."""
+
+    def __init__(self, sees=True, acts=True):
+        self.observation_space = spaces.Box(-1, 1, (1,)) if sees else spaces.Dict()
+        self.action_space = spaces.Discrete(2) if acts else spaces.Box(-1, 1, (0,))
+
+
 class Gated(Corridor):
     """A corridor that says which steps are possible: not left at its start, and in odd places only right."""
 
