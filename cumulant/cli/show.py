@@ -25,8 +25,7 @@ def training_progress(known: argparse.Namespace, config: Any) -> Iterator[Progre
     if notice:
         console.print(escape(notice), style="bold")
     if preset is not None:
-        seen = preset.seen or "not measured yet"
-        console.print(escape(f"preset for {known.algo} on {known.target}: {seen}"), style="dim")
+        console.print(escape(f"preset for {known.algo} on {known.target}: {preset.seen}"), style="dim")
     with _live(f"{known.algo} on {known.target}", config.total_steps, known.quiet) as progress:
         yield progress
 

@@ -8,13 +8,13 @@ import dataclasses
 import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import tyro
 
-from cumulant import api, catalogue
+from cumulant import api, catalogue, search
 from cumulant.cli.parsing import Parser, add_json
 from cumulant.cli.show import show_result, training_progress
 from cumulant.envs import lookup
@@ -41,6 +41,8 @@ def run(words: list[str]) -> Any:
         parser.error("name an algorithm and an environment, as in `cumulant train ppo warfarin`")
 
     module = catalogue.load_algorithm(known.algo)
+    if known.help:  # what is the same for all of them; their fields follow
+        print(f"{parser.format_help()}\nAnd of {known.algo} on {known.target}:\n")
     config, env_options = parse_fields(module, known.algo, known.target, rest, known.help)
     env_options = env_options_of(known, env_options)
     config = with_device(config, known.device)
@@ -118,12 +120,13 @@ def parse_fields(
         "Fields", [(name, cls, dataclasses.field(default=default)) for name, cls, default in parts], frozen=True
     )
     prog, said = f"cumulant {verb} {algo} {target}", io.StringIO()
-    refuse_unknown(words, [name for _, _, default in parts for name in names_of(default)], prog)
+    fields = {name: field for _, _, default in parts for name, field in search.fields_of(default).items()}
+    refuse_unknown(words, list(fields), prog)
     try:
         with contextlib.redirect_stderr(said):
             made: Any = tyro.cli(
                 flags,
-                args=["--help"] if help_wanted else words,
+                args=["--help"] if help_wanted else with_none(words, fields),
                 prog=prog,
                 description=f"{algo} on {target}" + (f". Preset: {preset.seen}" if preset and preset.seen else ""),
                 config=(tyro.conf.OmitArgPrefixes,),
@@ -151,13 +154,20 @@ def refuse_options_first(
         raise UsageError(f"ALGO and TARGET come first, as in `cumulant {example} {first} ...`")
 
 
-def names_of(config: Any) -> list[str]:
-    """Return the names of the fields of a config, and of the configs inside it: on the command line they are alike."""
-    names = []
-    for item in dataclasses.fields(config):
-        value = getattr(config, item.name)
-        names += names_of(value) if dataclasses.is_dataclass(value) else [item.name]
-    return names
+def with_none(words: Sequence[str], fields: Mapping[str, search.Field]) -> list[str]:
+    """Return the words with "none", as the help writes it, as tyro reads it, where a field may be that."""
+    optional = {f"--{name.replace('_', '-')}" for name, field in fields.items() if type(None) in get_args(field.hint)}
+    read, before = [], ""
+    for word in words:
+        flag, equals, value = word.partition("=")
+        flag = flag.replace("_", "-")
+        if equals and flag in optional and value == "none":
+            word = f"{flag}=None"
+        elif word == "none" and before in optional:
+            word = "None"
+        read.append(word)
+        before = flag
+    return read
 
 
 def refuse_unknown(words: Sequence[str], fields: Sequence[str], prog: str) -> None:

@@ -76,8 +76,8 @@ class Multiplier:
         if "episode/cost" not in metrics and not self._doubted:
             self._doubted = True
             warnings.warn(
-                f"cost_limit = {self.config.cost_limit}: no episode so far has reported a cost in info['cost'], so that the limit "
-                "does nothing yet",
+                f"cost_limit = {self.config.cost_limit}: no episode so far has reported a cost in info['cost'], so that the "
+                "limit does nothing yet",
                 stacklevel=2,
             )
         cost = metrics.get("episode/cost", 0.0)

@@ -1,5 +1,6 @@
 """It starts at once: help and import load nothing heavy. Each in a process of its own, where nothing is loaded yet."""
 
+import json
 import subprocess
 import sys
 import time
@@ -72,3 +73,12 @@ def test_help_of_an_algorithm_on_an_environment_has_the_fields_of_both(cli):
         assert flag in answer.out
     assert "Discount per step." in " ".join(answer.out.split())
     assert "--env " not in answer.out
+    assert "--seeds" in answer.out  # and what every training has
+
+
+def test_none_is_written_as_the_help_writes_it(cli, workspace):
+    short = ("--total-steps", "256", "--num-envs", "4", "--horizon", "32", "--eval-episodes", "4", "--quiet")
+    words = ("--target-kl", "none", "--value-clip=none", "--memory", "none", "--out", "run")
+    assert cli("train", "ppo", "CartPole-v1", *short, *words).code == 0
+    config = json.loads((workspace / "run" / "config.json").read_text())["config"]
+    assert (config["target_kl"], config["value_clip"], config["memory"]) == (None, None, "none")
