@@ -73,7 +73,7 @@ class ActorCritic(nn.Module):
                 f"action_mask has {self.mask_size} entries, and there are {self.head.num_choices} choices in {action_space}"
             )
         if normalize_obs and any(is_image(part.space) for part in parts(observation_space)):
-            raise ConfigError("normalize_obs is for vectors; images of bytes are scaled to [0, 1] by themselves")
+            raise ConfigError("normalize_obs is for vectors; images are scaled by the bounds of their space")
         self.norm = RunningNorm(encoded_size(observation_space) - self.mask_size) if normalize_obs else None
         self.trunk = trunk(observation_space, net, generator)
         size = self.trunk.size

@@ -15,7 +15,9 @@ _NATURE_SMALLEST = 36  # pixels; below, its three convolutions leave nothing
 
 
 class Pixels(nn.Module):
-    """Flat images as ``[N, C, height, width]`` floats; bytes are scaled to [0, 1] by the highest that the space allows.
+    """Flat images as ``[N, C, height, width]`` floats, divided by the highest that the space allows where that is above 1.
+
+    So bytes of pictures become shares of 255, whatever their type; boards of cells, and images without bounds, stay as they are.
 
     Channels are the smaller of the first and the last axis. Images with channels last are not copied: the result is a view
     whose memory is in the order that convolutions are fastest with.
@@ -27,14 +29,14 @@ class Pixels(nn.Module):
         self.last = self.shape[2] <= self.shape[0]
         self.channels = self.shape[2] if self.last else self.shape[0]
         self.height, self.width = self.shape[:2] if self.last else self.shape[1:]
-        self.highest = max(float(space.high.max(initial=0)), 1.0)  # 255 for pictures, 1 for boards of cells
+        highest = max(float(space.high.max(initial=0)), 1.0)  # 255 for pictures, 1 for boards of cells
+        self.scale = 1.0 / highest if highest < 1e6 else 1.0  # beyond that, a bound only says that there is none
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return ``[N, D]`` as ``[N, C, height, width]`` float32."""
-        bytes_ = x.dtype == torch.uint8
         x = x.float().reshape(-1, *self.shape)
         x = x.permute(0, 3, 1, 2) if self.last else x
-        return x * (1.0 / self.highest) if bytes_ else x
+        return x if self.scale == 1.0 else x * self.scale
 
 
 def conv(

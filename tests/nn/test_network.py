@@ -259,8 +259,16 @@ def test_a_network_that_does_not_exist_is_named():
         NetworkConfig(net="cn")
 
 
-def test_bytes_are_scaled_by_the_highest_that_the_space_allows():
-    """255 for pictures; cells of a board that are 0 or 1 stay 0 or 1."""
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_images_are_scaled_by_the_highest_that_the_space_allows(dtype):
+    """255 for pictures, whatever their type; cells of a board that are 0 or 1 stay 0 or 1."""
     for highest in (255, 1):
-        pixels = Pixels(spaces.Box(0, highest, (6, 6, 3), np.uint8))
-        assert pixels(torch.full((2, 108), highest, dtype=torch.uint8)).unique().tolist() == [1.0]
+        pixels = Pixels(spaces.Box(0, highest, (6, 6, 3), dtype))
+        image = torch.from_numpy(np.full((2, 108), highest, dtype))
+        torch.testing.assert_close(pixels(image).unique(), torch.ones(1))
+
+
+@pytest.mark.parametrize("highest", [np.inf, np.finfo(np.float32).max])
+def test_images_without_a_bound_are_not_scaled(highest):
+    pixels = Pixels(spaces.Box(-highest, highest, (6, 6, 3), np.float32))
+    assert pixels(torch.full((2, 108), 7.0)).unique().tolist() == [7.0]
