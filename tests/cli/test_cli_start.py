@@ -82,3 +82,8 @@ def test_none_is_written_as_the_help_writes_it(cli, workspace):
     assert cli("train", "ppo", "CartPole-v1", *short, *words).code == 0
     config = json.loads((workspace / "run" / "config.json").read_text())["config"]
     assert (config["target_kl"], config["value_clip"], config["memory"]) == (None, None, "none")
+
+
+def test_the_package_runs_as_a_module(cli):
+    said = subprocess.run([sys.executable, "-m", "cumulant", "--version"], capture_output=True, text=True, check=True)
+    assert said.stdout == cli("--version").out
