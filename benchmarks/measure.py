@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import json
 import os
 import platform
@@ -9,8 +11,9 @@ import shlex
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -123,3 +126,149 @@ def write_results(name: str, title: str, parts: Sequence[str]) -> Path:
     path = RESULTS / f"{name}.md"
     path.write_text("\n\n".join([f"# {title}", *parts]) + "\n", encoding="utf-8")
     return path
+
+
+class _Enough(Exception):
+    """All that is timed is over; what follows in a run, evaluation, is not."""
+
+
+def time_training(algo: str, env: str, wanted: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
+    """Train as any run does, with metrics, event files and checkpoints, and time all iterations but the first (warm-up).
+
+    Args:
+        algo: Short name.
+        env: Id.
+        wanted: Fields of the config and the seed, as the contenders share them.
+        **fields: Further fields.
+    """
+    import torch
+
+    from cumulant import __version__, api
+
+    shared = {name: tuple(value) if isinstance(value, list) else value for name, value in wanted.items()}
+    seed, last = shared.pop("seed"), shared.pop("total_steps")
+    # Planned a little longer, so that the evaluation at the end is never met.
+    total_steps = last + wanted["num_envs"] * wanted["horizon"]
+    spec = api.make_spec(algo, env, seed, total_steps=total_steps, eval_every_steps=10**9, **shared, **fields)
+    marks: list[tuple[int, float, float]] = []
+    returns = 0.0
+
+    def note(_: int, row: dict[str, float]) -> None:
+        nonlocal returns
+        marks.append((int(row["steps"]), time.process_time(), time.perf_counter()))
+        returns = row.get("episode/return", 0.0)
+        if row["steps"] >= last:
+            raise _Enough
+
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(_Enough):
+        api.train_one(spec, Path(folder) / "run", progress=note)
+    (steps0, cpu0, wall0), (steps, cpu, wall) = marks[0], marks[-1]
+    return {
+        "version": __version__,
+        "torch": torch.__version__,
+        "steps": steps - steps0,
+        "cpu_seconds": cpu - cpu0,
+        "wall_seconds": wall - wall0,
+        "last_returns": returns,
+    }
+
+
+class Race(NamedTuple):
+    """Contenders that took turns at the same work; ours is the first."""
+
+    task: str
+    runs: dict[str, list[dict[str, Any]]]
+
+    @classmethod
+    def run(cls, task: str, commands: Mapping[str, Sequence[str]], wanted: Mapping[str, Any], repeats: int) -> Race:
+        """Run the command of each contender in turn; each gets ``wanted`` and a seed as JSON in its last argument."""
+        runs: dict[str, list[dict[str, Any]]] = {}
+        for repeat in range(repeats):
+            for name, command in commands.items():
+                done = run_json([*command, json.dumps({**wanted, "seed": repeat})])
+                runs.setdefault(name, []).append(done)
+                rate = done["steps"] / done["cpu_seconds"]
+                print(f"{repeat + 1} of {repeats}, {name}: {rate:,.0f} steps per CPU-second", file=sys.stderr)
+        return cls(task, runs)
+
+    def _rates(self, each: list[dict[str, Any]], seconds: str) -> list[float]:
+        return [run["steps"] / run[seconds] for run in each]
+
+    def _ratio(self, each: list[dict[str, Any]]) -> Spread:
+        """By how much ours is faster, within a turn: both saw the same machine."""
+        ours = self._rates(next(iter(self.runs.values())), "cpu_seconds")
+        return Spread.of([mine / theirs for mine, theirs in zip(ours, self._rates(each, "cpu_seconds"))])
+
+    def summary(self) -> dict[str, dict[str, Any]]:
+        """Return the figures of each contender."""
+        return {
+            name: {
+                "version": each[0]["version"],
+                "steps_per_cpu_second": Spread.of(self._rates(each, "cpu_seconds"))._asdict(),
+                "steps_per_second": Spread.of(self._rates(each, "wall_seconds"))._asdict(),
+                "ours_is_faster_by": self._ratio(each)._asdict(),
+            }
+            for name, each in self.runs.items()
+        }
+
+    def table(self) -> str:
+        """Return the figures as a table."""
+        head = [self.task, "steps per CPU-second", "steps per second (wall)", "ours is faster by", "return at the end"]
+        rows = [
+            [
+                f"{name} {each[0]['version']}, torch {each[0]['torch']}",
+                f"{Spread.of(self._rates(each, 'cpu_seconds')):,.0f}",
+                f"{Spread.of(self._rates(each, 'wall_seconds')):,.0f}",
+                f"{self._ratio(each):.2f}x",
+                f"{Spread.of([run['last_returns'] for run in each]).median:.0f}",
+            ]
+            for name, each in self.runs.items()
+        ]
+        return table(head, rows)
+
+    def report(
+        self, options: argparse.Namespace, wanted: Mapping[str, Any], name: str, packages: Iterable[str]
+    ) -> None:
+        """Print the figures with what they depend on, and write them if asked to."""
+        peers = list(self.runs)[1:]
+        missing = [] if peers else [_MISSING.format(options.peers)]
+        known = facts(options.core, ("cumulant", "torch", "numpy", "gymnasium", *packages))
+        if options.json:
+            found = {"settings": wanted, "repeats": options.repeats, "runs": self.summary(), "skipped": missing}
+            print(json.dumps({**found, "facts": known}))
+            return
+        settings = ", ".join(f"{key} {value}" for key, value in wanted.items())
+        text = f"Median (range) of {options.repeats} alternating runs. {settings}."
+        parts = [text, self.table(), *missing, "\n".join(f"- {line}" for line in facts_lines(known))]
+        print("\n\n".join(parts))
+        if options.write:
+            print(f"\nwritten: {write_results(name, f'{self.task}, end to end', parts)}")
+
+
+_MISSING = (
+    "Peers such as Stable-Baselines3: skipped, there is no {}. Make it with `python -m venv .peers && "
+    ".peers/bin/pip install -r benchmarks/peers.txt`, or name the Python of another environment with --peers."
+)
+
+
+def contenders(options: argparse.Namespace, script: str, peers: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return the command of each contender that is there: ours is ``script``, the others are files in ``peers/``."""
+    commands = {"Cumulant": [sys.executable, script, "--time-ours"]}
+    if options.peers.exists():
+        folder = Path(__file__).parent / "peers"
+        commands |= {name: [str(options.peers), str(folder / file)] for name, file in peers.items()}
+    return commands
+
+
+def race_options(description: str | None, steps: str) -> argparse.ArgumentParser:
+    """Return the command line that races share."""
+    parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
+    peers = Path(".peers/bin/python")
+    parser.add_argument("--peers", type=Path, default=peers, help="Python of the peers' environment")
+    parser.add_argument("--repeats", type=int, default=5, help="alternating runs of each")
+    parser.add_argument("--steps", type=int, help=f"environment steps of a run ({steps})")
+    parser.add_argument("--core", type=int, default=default_core(), help="core to pin everything to; -1 for none")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--write", action="store_true", help="write benchmarks/results/*.md, too")
+    parser.add_argument("--time-ours", help=argparse.SUPPRESS)
+    return parser

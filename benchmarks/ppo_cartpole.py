@@ -5,7 +5,7 @@ turns. The figure is environment steps per second of the process's CPU time, whi
 least; wall time is beside it. The first iteration (compilation, caches) is not counted.
 
 Ours is the ordinary algorithm file under an ordinary run: metrics, TensorBoard events and checkpoints are written and counted.
-Periodic evaluation, which the others do not have here, is switched off until the last iteration, and that is not counted.
+Periodic evaluation, which the others do not have here, is switched off.
 
     python benchmarks/ppo_cartpole.py            the comparison
     python benchmarks/ppo_cartpole.py --solve    whether and how fast CartPole-v1 is solved, over seeds
@@ -15,16 +15,25 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from measure import Spread, default_core, facts, facts_lines, one_thread, pin, run_json, table, write_results
+from measure import (
+    Race,
+    contenders,
+    facts,
+    facts_lines,
+    one_thread,
+    pin,
+    race_options,
+    table,
+    time_training,
+    write_results,
+)
 
 PEERS = {"Stable-Baselines3": "sb3_ppo.py", "single-file script, gymnasium": "single_file_ppo.py"}
-PEER_FILES = Path(__file__).parent / "peers"
 SETTINGS: dict[str, Any] = {
     "num_envs": 8,
     "horizon": 128,
@@ -38,115 +47,26 @@ SETTINGS: dict[str, Any] = {
     "hidden": [64, 64],
 }
 SOLVED = 475.0
-OURS = "Cumulant"
 
 
 def time_ours(wanted: dict[str, Any]) -> dict[str, Any]:
-    """Train once and time all iterations but the first and the last."""
-    from cumulant import __version__, api
-
-    values = {**wanted, "hidden": tuple(wanted["hidden"])}
-    seed, total_steps = values.pop("seed"), values.pop("total_steps")
-    batch_size = wanted["num_envs"] * wanted["horizon"]
-    spec = api.make_spec(
+    """Time ours."""
+    return time_training(
         "ppo",
         "CartPole-v1",
-        seed,
-        **values,
+        wanted,
         learning_rate_end=wanted["learning_rate"],
         value_coef=1.0,  # of half the squared error
         entropy_coef=0.0,
         activation="tanh",
-        total_steps=total_steps + batch_size,  # the last iteration evaluates and is not counted
-        eval_every_steps=10**9,
-        eval_episodes=1,
     )
-    marks: list[tuple[int, float, float]] = []
-    returns: list[float] = []
-
-    def note(_: int, row: dict[str, float]) -> None:
-        marks.append((int(row["steps"]), time.process_time(), time.perf_counter()))
-        returns.append(row.get("episode/return", 0.0))
-
-    with tempfile.TemporaryDirectory() as folder:
-        api.train_one(spec, Path(folder) / "run", progress=note)
-    import torch
-
-    (steps0, cpu0, wall0), (steps, cpu, wall) = marks[0], marks[-2]
-    return {
-        "version": __version__,
-        "torch": torch.__version__,
-        "steps": steps - steps0,
-        "cpu_seconds": cpu - cpu0,
-        "wall_seconds": wall - wall0,
-        "last_returns": returns[-2],
-    }
-
-
-def commands(peers: Path, wanted: dict[str, Any]) -> dict[str, list[str]]:
-    """Return the command of each contender that is there; ours is the first."""
-    order = json.dumps(wanted)
-    found = {OURS: [sys.executable, __file__, "--time-ours", order]}
-    if peers.exists():
-        found |= {name: [str(peers), str(PEER_FILES / file), order] for name, file in PEERS.items()}
-    return found
 
 
 def compare(options: argparse.Namespace) -> None:
     """Time the contenders in turn and print how they compare."""
     wanted = SETTINGS | {"total_steps": options.steps or 40 * 1024}
-    runs: dict[str, list[dict[str, Any]]] = {}
-    for repeat in range(options.repeats):
-        for name, command in commands(options.peers, wanted | {"seed": repeat}).items():
-            run = run_json(command)
-            runs.setdefault(name, []).append(run)
-            rate = run["steps"] / run["cpu_seconds"]
-            print(f"{repeat + 1} of {options.repeats}, {name}: {rate:,.0f} steps per CPU-second", file=sys.stderr)
-    skipped = []
-    if len(runs) == 1:
-        skipped = [
-            f"{' and '.join(PEERS)}: skipped, there is no {options.peers}. Make it with `python -m venv .peers && "
-            ".peers/bin/pip install -r benchmarks/peers.txt`, or name the Python of another environment with --peers."
-        ]
-
-    rows, summary = [], {}
-    ours = [run["steps"] / run["cpu_seconds"] for run in runs[OURS]]
-    for name, each in runs.items():
-        cpu = [run["steps"] / run["cpu_seconds"] for run in each]
-        wall = [run["steps"] / run["wall_seconds"] for run in each]
-        ratio = Spread.of(
-            [mine / theirs for mine, theirs in zip(ours, cpu)]
-        )  # within a turn: both saw the same machine
-        summary[name] = {
-            "version": each[0]["version"],
-            "steps_per_cpu_second": Spread.of(cpu)._asdict(),
-            "steps_per_second": Spread.of(wall)._asdict(),
-            "ours_is_faster_by": ratio._asdict(),
-        }
-        label = f"{name} {each[0]['version']}, torch {each[0]['torch']}"
-        last = Spread.of([run["last_returns"] for run in each])
-        rows.append([label, f"{Spread.of(cpu):,.0f}", f"{Spread.of(wall):,.0f}", f"{ratio:.2f}x", f"{last.median:.0f}"])
-    known = facts(options.core, ("cumulant", "torch", "numpy", "numba", "gymnasium"))
-    if options.json:
-        print(
-            json.dumps(
-                {"settings": wanted, "repeats": options.repeats, "runs": summary, "skipped": skipped, "facts": known}
-            )
-        )
-        return
-    head = [
-        "PPO, CartPole-v1",
-        "steps per CPU-second",
-        "steps per second (wall)",
-        "ours is faster by",
-        "return at the end",
-    ]
-    settings = ", ".join(f"{key} {value}" for key, value in wanted.items())
-    text = f"Median (range) of {options.repeats} alternating runs. {settings}."
-    parts = [text, table(head, rows), *skipped, "\n".join(f"- {line}" for line in facts_lines(known))]
-    print("\n\n".join(parts))
-    if options.write:
-        print(f"\nwritten: {write_results('ppo_cartpole', 'PPO on CartPole-v1, end to end', parts)}")
+    race = Race.run("PPO on CartPole-v1", contenders(options, __file__, PEERS), wanted, options.repeats)
+    race.report(options, wanted, "ppo_cartpole", ("numba",))
 
 
 def solve(options: argparse.Namespace) -> None:
@@ -217,22 +137,11 @@ def solve(options: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument(
-        "--peers", type=Path, default=Path(".peers/bin/python"), help="Python of the peers' environment"
-    )
-    parser.add_argument("--repeats", type=int, default=5, help="alternating runs of each")
-    parser.add_argument(
-        "--steps", type=int, help="environment steps of a run (40,960; with --solve the default of training)"
-    )
-    parser.add_argument("--core", type=int, default=default_core(), help="core to pin everything to; -1 for none")
+    parser = race_options(__doc__, "40,960; with --solve the default of training")
     parser.add_argument(
         "--solve", action="store_true", help="train to the end on several seeds instead of comparing speed"
     )
     parser.add_argument("--seeds", type=int, default=5, help="how many seeds --solve trains")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--write", action="store_true", help="write benchmarks/results/ppo_cartpole*.md, too")
-    parser.add_argument("--time-ours", help=argparse.SUPPRESS)
     options = parser.parse_args()
     one_thread()
     pin(options.core)

@@ -1,8 +1,9 @@
 """Time PPO of Stable-Baselines3; runs in the peers' environment and knows nothing of ours. Prints one JSON line.
 
-Usage: sb3_ppo.py '{"num_envs": 8, ...}', as ``ppo_cartpole.py`` calls it.
+Usage: sb3_ppo.py '{"num_envs": 8, ...}', as ``ppo_cartpole.py`` and ``ppo_gymnasium.py`` (which names the environment) call it.
 """
 
+import importlib
 import json
 import sys
 import time
@@ -28,13 +29,21 @@ class Clock(BaseCallback):
         return True
 
 
+def environment(env):
+    """Return what make_vec_env takes: an id, or the class that a path names."""
+    if ":" not in env:
+        return env
+    module, name = env.split(":")
+    return getattr(importlib.import_module(module), name)
+
+
 def main():
     wanted = json.loads(sys.argv[1])
     torch.set_num_threads(1)
     hidden = list(wanted["hidden"])
     model = PPO(
         "MlpPolicy",
-        make_vec_env("CartPole-v1", n_envs=wanted["num_envs"], seed=wanted["seed"]),
+        make_vec_env(environment(wanted.get("env", "CartPole-v1")), n_envs=wanted["num_envs"], seed=wanted["seed"]),
         n_steps=wanted["horizon"],
         batch_size=wanted["num_envs"] * wanted["horizon"] // wanted["minibatches"],
         n_epochs=wanted["epochs"],

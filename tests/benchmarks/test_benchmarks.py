@@ -15,6 +15,8 @@ FOLDER = ROOT / "benchmarks"
 CASES = {
     "control_results.py": ["--only", "reinforce/cartpole", "--seeds", "2", "--steps", "600", "--out", mkdtemp()],
     "ppo_cartpole.py": ["--repeats", "1", "--steps", "2048"],
+    "ppo_gymnasium.py": ["--repeats", "1", "--steps", "2048"],
+    "ppo_pong.py": ["--repeats", "1", "--steps", "2048"],
     "ppo_cartpole.py --solve": ["--solve", "--seeds", "1", "--steps", "1024"],
     "minatar_steps.py": ["--repeats", "1", "--frames", "200"],
     "off_policy_speed.py": ["--repeats", "1", "--steps", "750"],
