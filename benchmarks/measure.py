@@ -18,6 +18,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
+OURS = "Cumulant"
 RESULTS = Path(__file__).parent / "results"
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 
@@ -230,7 +231,7 @@ class Race(NamedTuple):
         self, options: argparse.Namespace, wanted: Mapping[str, Any], name: str, packages: Iterable[str]
     ) -> None:
         """Print the figures with what they depend on, and write them if asked to."""
-        peers = list(self.runs)[1:]
+        peers = [name for name in self.runs if not name.startswith(OURS)]
         missing = [] if peers else [_MISSING.format(options.peers)]
         known = facts(options.core, ("cumulant", "torch", "numpy", "gymnasium", *packages))
         if options.json:
@@ -253,7 +254,7 @@ _MISSING = (
 
 def contenders(options: argparse.Namespace, script: str, peers: Mapping[str, str]) -> dict[str, list[str]]:
     """Return the command of each contender that is there: ours is ``script``, the others are files in ``peers/``."""
-    commands = {"Cumulant": [sys.executable, script, "--time-ours"]}
+    commands = {OURS: [sys.executable, script, "--time-ours"]}
     if options.peers.exists():
         folder = Path(__file__).parent / "peers"
         commands |= {name: [str(options.peers), str(folder / file)] for name, file in peers.items()}

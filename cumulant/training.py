@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from cumulant import catalogue
 from cumulant.catalogue import short_name
 
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # as malloc.h numbers them
 Progress = Callable[[int, dict[str, float]], None]
 
 
@@ -34,6 +35,7 @@ def train_one(
     check_device(spec["config"].get("device", "cpu"))
     seed, env, options = spec["seed"], spec["env"], spec["env_options"]
     config = from_dict(module.Config, {**spec["config"], "env": env, "env_options": options}, where=spec["algo"])
+    keep_freed_memory()
     on_row = None if progress is None else lambda row: progress(seed, row)
     borne = int(spec.get("max_faults", 10)), float(spec.get("env_timeout", 60.0))
     with threads(int(spec.get("threads", 1))), limiting_faults(*borne):
@@ -51,6 +53,20 @@ def train_one(
         finally:
             run.close()
     return evaluation
+
+
+def keep_freed_memory() -> None:
+    """Let this process reuse memory that it freed, up to 32 MiB apiece, instead of handing it back and asking for it again.
+
+    A minibatch of images makes and frees tensors of some 30 MB many times a second, and the system zeroes every page of each.
+    Does nothing where the C library has no such setting (it is glibc's).
+    """
+    import ctypes
+
+    with suppress(AttributeError, OSError, TypeError):
+        library = ctypes.CDLL(None)
+        library.mallopt(_MMAP_THRESHOLD, 32 << 20)  # the largest that it takes; above, tensors come and go as before
+        library.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
 
 
 @contextmanager

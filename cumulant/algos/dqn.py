@@ -58,6 +58,8 @@ class NetworkConfig:
     """Atoms or quantiles of a distribution."""
     value_range: tuple[float, ...] = (0.0, 100.0)
     """Smallest and largest return that c51 can represent."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Arithmetic of convolutions: bfloat16 is faster where the processor has it, and coarser; weights stay float32."""
 
     def __post_init__(self) -> None:
         check_net(self)

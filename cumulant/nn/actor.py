@@ -29,6 +29,7 @@ class Actor(nn.Module):
         deterministic: Whether a Box gets one action per observation (plus noise) rather than a distribution.
         noise_std: Deviation of that noise, in half-widths of the box.
         net: See ``NetworkConfig``.
+        precision: See ``NetworkConfig``.
         hidden: Sizes of the hidden layers.
         activation: "tanh", "relu" or "silu".
         normalize_obs: Whether ``encode`` normalises by running statistics.
@@ -49,6 +50,7 @@ class Actor(nn.Module):
         activation: str = "relu",
         normalize_obs: bool = False,
         generator: torch.Generator | None = None,
+        precision: str = "float32",
     ) -> None:
         super().__init__()
         self.observation_space, self.action_space = observation_space, action_space
@@ -60,6 +62,7 @@ class Actor(nn.Module):
             "hidden": list(hidden),
             "activation": activation,
             "normalize_obs": normalize_obs,
+            "precision": precision,
         }
         self.head: Categorical | SquashedGaussian | SquashedPoint
         if isinstance(action_space, spaces.Discrete) and not deterministic:
@@ -76,7 +79,7 @@ class Actor(nn.Module):
         if normalize_obs and any(is_image(part.space) for part in parts(observation_space)):
             raise ConfigError("normalize_obs is for vectors; images are scaled by the bounds of their space")
         self.norm = RunningNorm(encoded_size(observation_space) - self.mask_size) if normalize_obs else None
-        self.trunk = trunk(observation_space, net, generator)
+        self.trunk = trunk(observation_space, net, generator, precision)
         self.layers = tower(net, self.trunk.size, hidden, outputs, activation, 0.01, generator)
 
     def flat(self, obs: torch.Tensor) -> torch.Tensor:

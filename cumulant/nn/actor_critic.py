@@ -33,6 +33,7 @@ class ActorCritic(nn.Module):
         normalize_obs: Whether ``encode`` normalises by running statistics.
         generator: Source of the initial weights; None where they are loaded anyway.
         net: See ``NetworkConfig``.
+        precision: See ``NetworkConfig``.
         memory: "none", "gru" or "lstm": what is remembered of the episode so far.
         memory_size: Length of what is remembered.
         costs: Whether there is a second critic, of costs.
@@ -53,6 +54,7 @@ class ActorCritic(nn.Module):
         memory: str = "none",
         memory_size: int = 64,
         costs: bool = False,
+        precision: str = "float32",
     ) -> None:
         super().__init__()
         self.observation_space, self.action_space = observation_space, action_space
@@ -65,6 +67,7 @@ class ActorCritic(nn.Module):
             "memory": memory,
             "memory_size": memory_size,
             "costs": costs,
+            "precision": precision,
         }
         self.head = head_for(action_space)
         self.mask_size = mask_size(observation_space)
@@ -75,7 +78,7 @@ class ActorCritic(nn.Module):
         if normalize_obs and any(is_image(part.space) for part in parts(observation_space)):
             raise ConfigError("normalize_obs is for vectors; images are scaled by the bounds of their space")
         self.norm = RunningNorm(encoded_size(observation_space) - self.mask_size) if normalize_obs else None
-        self.trunk = trunk(observation_space, net, generator)
+        self.trunk = trunk(observation_space, net, generator, precision)
         size = self.trunk.size
         self.memory = None if memory == "none" else Memory(memory, size, memory_size, generator)
         if self.memory is not None:

@@ -33,8 +33,11 @@ class Pixels(nn.Module):
         self.scale = 1.0 / highest if highest < 1e6 else 1.0  # beyond that, a bound only says that there is none
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return ``[N, D]`` as ``[N, C, height, width]`` float32."""
-        x = x.float().reshape(-1, *self.shape)
+        """Return ``[N, D]`` as ``[N, C, height, width]`` of the type that convolutions are computed in."""
+        device = x.device.type
+        # bfloat16 has every byte exactly, and half as much to move
+        coarse = torch.is_autocast_enabled(device)
+        x = x.to(torch.get_autocast_dtype(device) if coarse else torch.float32).reshape(-1, *self.shape)
         x = x.permute(0, 3, 1, 2) if self.last else x
         return x if self.scale == 1.0 else x * self.scale
 

@@ -37,6 +37,8 @@ class NetworkConfig:
     """Activation after each hidden layer."""
     normalize_obs: bool = False
     """Normalise observations by running statistics, saved with the policy."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Arithmetic of convolutions: bfloat16 is faster where the processor has it, and coarser; weights stay float32."""
 
     def __post_init__(self) -> None:
         check_net(self)
@@ -60,13 +62,20 @@ class Trunk(nn.Module):
         observation_space: Of one environment.
         net: See ``NetworkConfig``.
         generator: Source of the initial weights; None where they are loaded anyway.
+        precision: See ``NetworkConfig``; without images it changes nothing.
 
     Attributes:
         size: Length of the vectors.
         shared: Whether there is something to train in it, which all outputs then share.
     """
 
-    def __init__(self, observation_space: gymnasium.Space, net: str, generator: torch.Generator | None) -> None:
+    def __init__(
+        self,
+        observation_space: gymnasium.Space,
+        net: str,
+        generator: torch.Generator | None,
+        precision: str = "float32",
+    ) -> None:
         super().__init__()
         kept = parts(observation_space)
         self.parts = kept[:-1] if mask_size(observation_space) else kept
@@ -90,7 +99,7 @@ class Trunk(nn.Module):
                     reader = nn.Sequential(Pixels(part.space), nn.Flatten())
             readers.append(reader)
             self.size += size
-        self.plain = not images
+        self.plain, self.coarse = not images, precision == "bfloat16"
         self.shared = images and net in ("auto", "cnn", "impala")
         self.readers = nn.ModuleList(readers)
 
@@ -100,11 +109,12 @@ class Trunk(nn.Module):
             return x
         rows = x.reshape(-1, x.shape[-1])
         columns = rows.split([part.size for part in self.parts], -1) if len(self.parts) > 1 else [rows]
-        read = [
-            # in a Dict the bytes of an image have become floats
-            reader(column.byte() if _is_bytes(part.space) else column)
-            for reader, column, part in zip(self.readers, columns, self.parts)
-        ]
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.coarse):
+            read = [
+                # in a Dict the bytes of an image have become floats
+                reader(column.byte() if _is_bytes(part.space) else column).float()
+                for reader, column, part in zip(self.readers, columns, self.parts)
+            ]
         out = torch.cat(read, -1) if len(read) > 1 else read[0]
         return out.reshape(*x.shape[:-1], out.shape[-1])
 
@@ -173,13 +183,17 @@ def _as_given(space: gymnasium.Space, rows: torch.Tensor) -> Any:
     return rows
 
 
-def trunk(observation_space: gymnasium.Space, net: str, generator: torch.Generator | None) -> Trunk | OwnTrunk:
-    """Make what reads encoded observations.
+def trunk(
+    observation_space: gymnasium.Space, net: str, generator: torch.Generator | None, precision: str = "float32"
+) -> Trunk | OwnTrunk:
+    """Make what reads encoded observations; a module of the user's sets its own precision.
 
     Raises:
         ConfigError: If the network cannot read such observations.
     """
-    return (OwnTrunk if is_own(net) else Trunk)(observation_space, net, generator)
+    if is_own(net):
+        return OwnTrunk(observation_space, net, generator)
+    return Trunk(observation_space, net, generator, precision)
 
 
 def tower(

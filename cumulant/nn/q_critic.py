@@ -26,6 +26,7 @@ class QCritics(nn.Module):
         num_critics: N.
         num_quantiles: K: quantiles of the return instead of its mean; 0 for the mean.
         net: See ``NetworkConfig``.
+        precision: See ``NetworkConfig``.
         hidden: Sizes of the hidden layers.
         activation: "tanh", "relu" or "silu".
         normalize_obs: Belongs to the policy, whose ``encode`` makes the observations; not used.
@@ -43,11 +44,12 @@ class QCritics(nn.Module):
         activation: str = "relu",
         normalize_obs: bool = False,
         generator: torch.Generator | None = None,
+        precision: str = "float32",
     ) -> None:
         super().__init__()
         self.discrete, self.num_quantiles = isinstance(action_space, spaces.Discrete), num_quantiles
         self.mask_size = mask_size(observation_space)
-        self.trunk = trunk(observation_space, net, generator)
+        self.trunk = trunk(observation_space, net, generator, precision)
         size, outputs = self.trunk.size, max(1, num_quantiles)
         if isinstance(action_space, spaces.Discrete):
             outputs *= int(action_space.n)

@@ -38,6 +38,7 @@ class QNetwork(nn.Module):
         epsilon: Share of random actions when acting stochastically.
         generator: Source of the initial weights; None where they are loaded anyway.
         net: See ``NetworkConfig``.
+        precision: See ``NetworkConfig``.
 
     Attributes:
         support: The K returns of a "c51" head.
@@ -66,6 +67,7 @@ class QNetwork(nn.Module):
         epsilon: float = 0.05,
         generator: torch.Generator | None = None,
         net: str = "auto",
+        precision: str = "float32",
     ) -> None:
         super().__init__()
         if not isinstance(action_space, spaces.Discrete):
@@ -83,6 +85,7 @@ class QNetwork(nn.Module):
             "num_atoms": num_atoms,
             "value_range": list(value_range),
             "epsilon": epsilon,
+            "precision": precision,
         }
         self.epsilon, self.dueling, self.kind = epsilon, dueling, head
         self.head = Categorical(action_space)
@@ -93,7 +96,7 @@ class QNetwork(nn.Module):
         if self.mask_size not in (0, self.head.size):
             raise ConfigError(f"action_mask has {self.mask_size} entries, and there are {self.head.size} actions")
         generator = generator or torch.Generator()
-        self.trunk = trunk(observation_space, net, generator)
+        self.trunk = trunk(observation_space, net, generator, precision)
         self.layers = mlp(self.trunk.size, hidden, outputs, "relu", 0.01, generator)
         linear = [layer for layer in self.layers if isinstance(layer, nn.Linear)] if noisy else []
         deviations = [NOISE_SCALE / math.sqrt(layer.in_features) for layer in linear]

@@ -54,6 +54,16 @@ def test_off_policy_speed_times_both_algorithms(tmp_path):
     assert "pip install -r benchmarks/peers.txt" in result["skipped"][0]
 
 
+@pytest.mark.parametrize("case", ["ppo_gymnasium.py", "ppo_pong.py"])
+def test_races_time_ours_without_peers(case, tmp_path):
+    if case == "ppo_pong.py":
+        pytest.importorskip("ale_py")
+    result = json.loads(run(case, "--json", "--peers", str(tmp_path / "none")))
+    assert result["runs"]["Cumulant"]["steps_per_cpu_second"]["median"] > 0
+    assert all(name.startswith("Cumulant") for name in result["runs"])
+    assert len(result["skipped"]) == 1
+
+
 def test_ppo_cartpole_solve_judges_held_out_episodes():
     result = json.loads(run("ppo_cartpole.py --solve", "--json"))
     (seed,) = result["seeds"]

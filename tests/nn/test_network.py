@@ -9,6 +9,7 @@ from torch import nn
 
 from cumulant.errors import ConfigError, UsageError
 from cumulant.nn.actor_critic import ActorCritic
+from cumulant.nn.build import build
 from cumulant.nn.conv import Pixels
 from cumulant.nn.encoder import encode, encoded_size, mask_size, parts
 from cumulant.nn.mlp import residual_mlp
@@ -272,3 +273,28 @@ def test_images_are_scaled_by_the_highest_that_the_space_allows(dtype):
 def test_images_without_a_bound_are_not_scaled(highest):
     pixels = Pixels(spaces.Box(-highest, highest, (6, 6, 3), np.float32))
     assert pixels(torch.full((2, 108), 7.0)).unique().tolist() == [7.0]
+
+
+@pytest.mark.parametrize("net", ["cnn", "impala"])
+def test_bfloat16_convolutions_are_nearly_those_of_float32(net):
+    space = spaces.Box(0, 255, (40, 40, 3), np.uint8)
+    rows = torch.randint(0, 256, (16, 40 * 40 * 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    outputs, grads = [], []
+    for precision in ("float32", "bfloat16"):
+        reader = trunk(space, net, torch.Generator().manual_seed(0), precision)
+        features = reader(rows)
+        assert features.dtype == torch.float32
+        features.square().mean().backward()
+        assert all(each.dtype == each.grad.dtype == torch.float32 for each in reader.parameters())
+        outputs.append(features.detach().flatten())
+        grads.append(torch.cat([each.grad.flatten() for each in reader.parameters()]))
+    for exact, coarse in (outputs, grads):
+        error = (coarse - exact).norm() / exact.norm()
+        assert 1e-5 < error < 0.02  # eight bits of a number, and not the same numbers
+
+
+def test_precision_is_saved_with_the_network():
+    space = spaces.Box(0, 255, (40, 40, 3), np.uint8)
+    net = ActorCritic(space, spaces.Discrete(2), precision="bfloat16")
+    again = build(net.spec, space, spaces.Discrete(2))
+    assert again.trunk.coarse
