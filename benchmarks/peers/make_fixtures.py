@@ -400,7 +400,7 @@ def soft(kind):
         "next_q": torch.stack([x.squeeze(-1) for x in next_q], 1) if kind is SAC else next_q,
         "q_of_policy": torch.stack([x.squeeze(-1) for x in q_of_policy], 1) if kind is SAC else q_of_policy,
         "target": losses[0][0][1].reshape(12, -1),
-        "dropped": 2 * 2 if kind is TQC else 0,  # largest of all critics' quantiles together
+        "drop": 2 if kind is TQC else 0,  # per critic
         "log_temperature": log_temperature,
         "log_temperature_grad": model.log_ent_coef.grad,
         "target_entropy": model.target_entropy,

@@ -20,9 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from cumulant.data.replay import Replay, ReplayConfig
-from cumulant.maths.distributional import quantile_huber_loss, quantile_target
+from cumulant.maths.distributional import quantile_huber_loss, quantile_target, truncated_mixture
 from cumulant.maths.kl import kl_estimate
-from cumulant.maths.policy import clip_fraction, clipped_policy_loss, policy_gradient_loss
+from cumulant.maths.policy import clip_fraction, clipped_policy_loss, policy_gradient_loss, smoothed_action
 from cumulant.maths.returns import gae, lambda_return
 from cumulant.maths.soft import sac_policy_loss, sac_target, squashed_gaussian_logp, temperature_loss
 from cumulant.maths.value import clipped_value_loss, huber_loss, one_step_target, q_learning_target, value_loss
@@ -216,8 +216,7 @@ def test_sac() -> None:
 
 def test_td3() -> None:
     x = load("td3")
-    noise = x["noise"].clamp(-x["noise_limit"], x["noise_limit"])
-    agree((x["next_action"] + noise).clamp(-1.0, 1.0), x["smoothed"])
+    agree(smoothed_action(x["next_action"], x["noise"], 1.0, x["noise_limit"]), x["smoothed"])  # scaled already
     target = one_step_target(x["reward"], x["next_q"].amin(1), x["terminated"], x["gamma"])
     agree(target, x["target"])
     q = leaf(x["q"])
@@ -232,8 +231,7 @@ def test_td3() -> None:
 def test_truncated_quantile_critics() -> None:
     x = load("tqc")
     temperature = x["log_temperature"][0].exp()
-    kept = x["next_q"].flatten(1).sort(1).values[:, : x["next_q"][0].numel() - x["dropped"]]
-    soft = kept - temperature * x["next_logp"].unsqueeze(1)
+    soft = truncated_mixture(x["next_q"], x["drop"]) - temperature * x["next_logp"].unsqueeze(1)
     target = quantile_target(x["reward"], soft, x["terminated"], x["gamma"])
     agree(target, x["target"])
     quantiles = leaf(x["q"])  # [M, C, K]
