@@ -84,7 +84,7 @@ class ActorCritic(nn.Module):
         if self.memory is not None:
             size = memory_size
         self.size = size
-        self.reads = self.trunk.shared or self.memory is not None  # otherwise features are the encoded observations
+        self.reads = self.trunk.reads or self.memory is not None  # otherwise features are the encoded observations
         self.actor = tower(net, size, hidden, self.head.size, activation, 0.01, generator)
         self.critic = tower(net, size, hidden, 1, activation, 1.0, generator)
         self.cost_critic = tower(net, size, hidden, 1, activation, 1.0, generator) if costs else None

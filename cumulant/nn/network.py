@@ -66,7 +66,7 @@ class Trunk(nn.Module):
 
     Attributes:
         size: Length of the vectors.
-        shared: Whether there is something to train in it, which all outputs then share.
+        reads: Whether it does anything; otherwise the vectors are the encoded observations.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Trunk(nn.Module):
             readers.append(reader)
             self.size += size
         self.plain, self.coarse = not images, precision == "bfloat16"
-        self.shared = images and net in ("auto", "cnn", "impala")
+        self.reads = images
         self.readers = nn.ModuleList(readers)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -141,7 +141,7 @@ class OwnTrunk(nn.Module):
             assert isinstance(space, spaces.Dict)
             rest = {name: inner for name, inner in space.spaces.items() if name != "action_mask"}
             space = rest["observation"] if len(rest) == 1 else spaces.Dict(rest)
-        self.space, self.shared = space, True
+        self.space, self.reads = space, True
         made = load_attribute(path)
         with torch.random.fork_rng(devices=[]):  # its layers draw from the global generator
             torch.manual_seed(0 if generator is None else int(torch.randint(2**62, (), generator=generator)))

@@ -129,7 +129,13 @@ def test_pictures(train_one):
     ids=["gru", "lstm", "truncated", "masked"],
 )
 def test_what_was_shown_three_steps_ago_is_remembered(train_one, memory, options):
-    fields = {"memory": memory, "memory_size": 16, "total_steps": 20_000, "horizon": 10, "entropy_coef": 0.03}  # episodes cross rollouts
+    fields = {
+        "memory": memory,
+        "memory_size": 16,
+        "total_steps": 20_000,
+        "horizon": 10,
+        "entropy_coef": 0.03,
+    }  # episodes cross rollouts
     policy, mean = learned(train_one, f"{HERE}:Recall", env_options=options, **fields)
     assert mean >= 0.95
     env = Recall(**options)
