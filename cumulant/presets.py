@@ -39,6 +39,17 @@ _MUJOCO = {
     "eval_episodes": 20,
 }
 
+_MINATAR = {
+    "total_steps": 1_000_000,
+    "num_envs": 64,
+    "horizon": 128,
+    "minibatches": 8,
+    "learning_rate": 5e-3,
+    "entropy_coef": 0.01,
+    "network": {"net": "mlp"},
+    "eval_episodes": 50,
+}
+
 PRESETS: dict[tuple[str, str], Preset] = {
     ("ppo", "warfarin"): Preset(
         config={
@@ -68,7 +79,7 @@ PRESETS: dict[tuple[str, str], Preset] = {
         how="cumulant train dqn CartPole-v1 --seeds 5",
     ),
     ("sac", "pendulum"): Preset(
-        config={"total_steps": 6_000, "learning_rate": 1e-3, "warmup_steps": 500},
+        config={"total_steps": 8_000, "learning_rate": 1e-3, "warmup_steps": 500},
         seen="return -158 over 5 seeds (-149, -150, -150, -151, -189)",
         how="cumulant train sac Pendulum-v1 --seeds 5",
     ),
@@ -147,5 +158,75 @@ PRESETS: dict[tuple[str, str], Preset] = {
         },
         seen="",
         how="cumulant train sac FetchReach-v4 --seeds 3",
+    ),
+    ("td3", "pendulum"): Preset(
+        config={"total_steps": 10_000, "learning_rate": 1e-3, "warmup_steps": 500},
+        seen="",
+        how="cumulant train td3 Pendulum-v1 --seeds 5",
+    ),
+    ("tqc", "pendulum"): Preset(
+        config={"total_steps": 8_000, "learning_rate": 1e-3, "warmup_steps": 500},
+        seen="",
+        how="cumulant train tqc Pendulum-v1 --seeds 5",
+    ),
+    ("a2c", "pendulum"): Preset(
+        config={
+            "total_steps": 500_000,
+            "num_steps": 8,
+            "gamma": 0.9,
+            "lam": 0.9,
+            "learning_rate": 3e-3,
+            "normalize_reward": True,
+            "normalize_advantage": True,
+        },
+        seen="",
+        how="cumulant train a2c Pendulum-v1 --seeds 5",
+    ),
+    ("a2c", "acrobot"): Preset(
+        config={
+            "total_steps": 500_000,
+            "num_envs": 16,
+            "learning_rate": 2e-3,
+            "normalize_reward": True,
+            "network": {"normalize_obs": True},
+        },
+        seen="",
+        how="cumulant train a2c Acrobot-v1 --seeds 5",
+    ),
+    ("dqn", "acrobot"): Preset(
+        config={
+            "total_steps": 100_000,
+            "warmup_steps": 1000,
+            "double": True,
+            "replay": {"n_step": 3},
+            "explore": {"exploration": 0.2},
+        },
+        seen="",
+        how="cumulant train dqn Acrobot-v1 --seeds 5",
+    ),
+    ("ppo", "minatar-asterix"): Preset(
+        config=_MINATAR,
+        seen="",
+        how="cumulant train ppo minatar-asterix --seeds 5",
+    ),
+    ("ppo", "minatar-breakout"): Preset(
+        config=_MINATAR,
+        seen="",
+        how="cumulant train ppo minatar-breakout --seeds 5",
+    ),
+    ("ppo", "minatar-freeway"): Preset(
+        config=_MINATAR,
+        seen="",
+        how="cumulant train ppo minatar-freeway --seeds 5",
+    ),
+    ("ppo", "minatar-seaquest"): Preset(
+        config=_MINATAR,
+        seen="",
+        how="cumulant train ppo minatar-seaquest --seeds 5",
+    ),
+    ("ppo", "minatar-space-invaders"): Preset(
+        config=_MINATAR,
+        seen="",
+        how="cumulant train ppo minatar-space-invaders --seeds 5",
     ),
 }

@@ -116,10 +116,10 @@ def test_several_parts_in_and_out(train_one):
     assert abs(acted["steer"][0] - 6.0) < 1.0
 
 
-def test_pictures(train_one):
-    _, mean = learned(
-        train_one, f"{HERE}:Picture", total_steps=20_000, hidden=(), learning_rate=2e-3, activation="relu"
-    )
+@pytest.mark.parametrize(("net", "hidden"), [("auto", ()), ("mlp", (64,))])
+def test_pictures(train_one, net, hidden):
+    fields = {"net": net, "hidden": hidden, "learning_rate": 2e-3, "activation": "relu"}
+    _, mean = learned(train_one, f"{HERE}:Picture", total_steps=20_000, **fields)
     assert mean >= 0.95  # at random 0.25
 
 
