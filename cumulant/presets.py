@@ -160,12 +160,12 @@ PRESETS: dict[tuple[str, str], Preset] = {
         how="cumulant train sac FetchReach-v4 --seeds 3",
     ),
     ("td3", "pendulum"): Preset(
-        config={"total_steps": 10_000, "learning_rate": 1e-3, "warmup_steps": 500},
+        config={"total_steps": 8_000, "learning_rate": 1e-3, "warmup_steps": 500},
         seen="",
         how="cumulant train td3 Pendulum-v1 --seeds 5",
     ),
     ("tqc", "pendulum"): Preset(
-        config={"total_steps": 8_000, "learning_rate": 1e-3, "warmup_steps": 500},
+        config={"total_steps": 6_000, "learning_rate": 1e-3, "warmup_steps": 500},
         seen="",
         how="cumulant train tqc Pendulum-v1 --seeds 5",
     ),
