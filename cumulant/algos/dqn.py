@@ -15,6 +15,7 @@ draw together and share one pass for their targets.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
@@ -188,6 +189,7 @@ def train(config: Config, run: Run) -> Policy:
     def updates_after(steps: int) -> int:
         return int(max(0, steps - config.warmup_steps) * config.updates_per_step)
 
+    doubted = False
     for iteration in run.iterations(total):
         fraction = iteration / total
         optimizer.learning_rate = linear(config.learning_rate, config.learning_rate_end, fraction)
@@ -230,6 +232,8 @@ def train(config: Config, run: Run) -> Policy:
             if first // config.target_every != stop // config.target_every:
                 slow.parameter.data.copy_(flat.parameter.data)
 
+        if config.network.head == "c51" and values and not doubted:
+            doubted = at_an_end(mean(values), config.network.value_range)
         run.log(
             steps=(iteration + 1) * steps_per_iteration,
             **episode_metrics(envs),
@@ -285,6 +289,20 @@ def of_action(out: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
     if out.dim() == 2:
         return out.gather(1, action.unsqueeze(1)).squeeze(1)
     return out[torch.arange(len(out), device=out.device), action]
+
+
+def at_an_end(value: float, value_range: tuple[float, ...]) -> bool:
+    """Return whether values lie at an end of the range that c51 can represent, and warn if they do."""
+    low, high = value_range
+    margin = 0.01 * (high - low)
+    if low + margin < value < high - margin:
+        return False
+    warnings.warn(
+        f"values are {value:.3g}, at an end of value_range = {value_range}: c51 takes every return outside it for that end; "
+        "choose it around the discounted returns of the environment (--value-range LOW HIGH)",
+        stacklevel=3,
+    )
+    return True
 
 
 def mean(numbers: list[torch.Tensor]) -> float:

@@ -235,7 +235,8 @@ class Keeper:
         episodes: int,
         cost_limit: float | None = None,
     ) -> None:
-        self.policy, self.run, self.env, self.options, self.episodes = policy, run, env, dict(options), episodes
+        self.policy, self.run, self.env, self.options = policy, run, env, dict(options)
+        self.episodes = min(episodes, default_episodes(env))  # fewer where an episode takes minutes
         self.cost_limit = cost_limit
         policy.card = {key: run.spec[key] for key in ("algo", "env", "env_options", "config", "seed")}
         if lookup.notice(env):

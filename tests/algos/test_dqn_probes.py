@@ -77,3 +77,10 @@ def test_discrete_observations(train_one, name):
 def test_worse_actions_have_their_own_values(train_one):
     _, obs, policy = learn(train_one, "probe-both", 0, "plain")
     np.testing.assert_allclose(values(policy, obs), [[1.0, -1.0], [-1.0, 1.0]], atol=0.1)
+
+
+def test_returns_outside_the_range_of_c51_are_doubted_once(train_one):
+    fields = {**SETTING, "network": {"head": "c51", "hidden": (16,), "value_range": (20.0, 30.0), "num_atoms": 11}}
+    with pytest.warns(UserWarning, match=r"at an end of value_range = \(20\.0, 30\.0\)") as caught:
+        train_one("dqn", "probe-value", **fields)
+    assert len(caught) == 1

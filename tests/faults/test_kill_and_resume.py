@@ -22,6 +22,10 @@ CASES = {
         "dqn", "CartPole-v1", "--total-steps", "10000", "--num-envs", "4", "--horizon", "16", "--hidden", "16",
         "--prioritised", "--n-step", "3", "--noisy", "--capacity", "3000", "--eval-episodes", "5",
     ],
+    "sac, own environment": [
+        "sac", f"{TOYS}:Reach", "--total-steps", "3000", "--num-envs", "3", "--horizon", "20", "--hidden", "16",
+        "--warmup-steps", "100", "--batch-size", "16", "--eval-episodes", "3",
+    ],
     "q_learning, own environment": ["q_learning", f"{TOYS}:Corridor", "--total-steps", "60000", "--eval-episodes", "3"],
 }  # fmt: skip
 
