@@ -23,7 +23,7 @@ CASES = {
         "--prioritised", "--n-step", "3", "--noisy", "--capacity", "3000", "--eval-episodes", "5",
     ],
     "sac, own environment": [
-        "sac", f"{TOYS}:Reach", "--total-steps", "3000", "--num-envs", "3", "--horizon", "20", "--hidden", "16",
+        "sac", f"{TOYS}:Reach", "--total-steps", "1800", "--num-envs", "3", "--horizon", "20", "--hidden", "16",
         "--warmup-steps", "100", "--batch-size", "16", "--eval-episodes", "3",
     ],
     "q_learning, own environment": ["q_learning", f"{TOYS}:Corridor", "--total-steps", "60000", "--eval-episodes", "3"],
