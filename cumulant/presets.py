@@ -80,7 +80,7 @@ PRESETS: dict[tuple[str, str], Preset] = {
     ),
     ("sac", "pendulum"): Preset(
         config={"total_steps": 8_000, "learning_rate": 1e-3, "warmup_steps": 500},
-        seen="return -158 over 5 seeds (-149, -150, -150, -151, -189)",
+        seen="return -150 over 5 seeds, interquartile mean; one of them -290 (-148, -150, -150, -290, -149)",
         how="cumulant train sac Pendulum-v1 --seeds 5",
     ),
     ("ppo", "cartpole"): Preset(
@@ -106,7 +106,7 @@ PRESETS: dict[tuple[str, str], Preset] = {
             "normalize_reward": True,
             "network": {"normalize_obs": True},
         },
-        seen="",
+        seen="return -80.4 over 5 seeds (-83.9, -81.0, -76.3, -77.3, -82.9)",
         how="cumulant train ppo Acrobot-v1 --seeds 5",
     ),
     ("ppo", "mountain-car"): Preset(
@@ -118,7 +118,7 @@ PRESETS: dict[tuple[str, str], Preset] = {
             "normalize_reward": True,
             "network": {"normalize_obs": True},
         },
-        seen="",
+        seen="return -108.5 over 5 seeds (-110.6, -107.5, -106.8, -107.5, -109.9)",
         how="cumulant train ppo MountainCar-v0 --seeds 5",
     ),
     ("ppo", "pendulum"): Preset(
@@ -130,22 +130,22 @@ PRESETS: dict[tuple[str, str], Preset] = {
             "gamma": 0.9,
             "normalize_reward": True,
         },
-        seen="",
+        seen="return -165 over 5 seeds, interquartile mean (-168, -163, -164, -163, -183)",
         how="cumulant train ppo Pendulum-v1 --seeds 5",
     ),
     ("ppo", "Hopper-v5"): Preset(
         config=_MUJOCO,
-        seen="",
+        seen="return 3399 over 3 seeds (3389, 3514, 3293)",
         how="cumulant train ppo Hopper-v5 --seeds 3",
     ),
     ("ppo", "Walker2d-v5"): Preset(
         config=_MUJOCO,
-        seen="",
+        seen="345 on average after 80,000 of its 1,000,000 steps (2 seeds): not trained to the end yet",
         how="cumulant train ppo Walker2d-v5 --seeds 3",
     ),
     ("sac", "dm_control/walker-walk"): Preset(
         config={"total_steps": 50_000, "updates_per_step": 2.0, "horizon": 500, "warmup_steps": 2_500},
-        seen="",
+        seen="37 and 67 after 12,000 of its 50,000 steps (2 seeds): not trained to the end yet",
         how="cumulant train sac dm_control/walker-walk --seeds 2",
     ),
     ("sac", "FetchReach-v4"): Preset(
@@ -161,12 +161,12 @@ PRESETS: dict[tuple[str, str], Preset] = {
     ),
     ("td3", "pendulum"): Preset(
         config={"total_steps": 8_000, "learning_rate": 1e-3, "warmup_steps": 500},
-        seen="",
+        seen="return -153 over 5 seeds, interquartile mean (-154, -152, -167, -153, -150)",
         how="cumulant train td3 Pendulum-v1 --seeds 5",
     ),
     ("tqc", "pendulum"): Preset(
         config={"total_steps": 6_000, "learning_rate": 1e-3, "warmup_steps": 500},
-        seen="",
+        seen="return -151 over 5 seeds, interquartile mean (-150, -160, -151, -151, -148)",
         how="cumulant train tqc Pendulum-v1 --seeds 5",
     ),
     ("a2c", "pendulum"): Preset(
@@ -179,7 +179,7 @@ PRESETS: dict[tuple[str, str], Preset] = {
             "normalize_reward": True,
             "normalize_advantage": True,
         },
-        seen="",
+        seen="returns -193 to -765 over 5 seeds: A2C is not steady here, take ppo or sac",
         how="cumulant train a2c Pendulum-v1 --seeds 5",
     ),
     ("a2c", "acrobot"): Preset(
@@ -190,7 +190,7 @@ PRESETS: dict[tuple[str, str], Preset] = {
             "normalize_reward": True,
             "network": {"normalize_obs": True},
         },
-        seen="",
+        seen="return -82.2 over 5 seeds, interquartile mean (-82.0, -84.5, -83.5, -77.8, -81.0)",
         how="cumulant train a2c Acrobot-v1 --seeds 5",
     ),
     ("dqn", "acrobot"): Preset(
@@ -201,7 +201,7 @@ PRESETS: dict[tuple[str, str], Preset] = {
             "replay": {"n_step": 3},
             "explore": {"exploration": 0.2},
         },
-        seen="",
+        seen="return -83.8 over 5 seeds, interquartile mean (-82.7, -85.4, -84.3, -83.0, -84.0)",
         how="cumulant train dqn Acrobot-v1 --seeds 5",
     ),
     ("ppo", "minatar-asterix"): Preset(
