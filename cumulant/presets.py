@@ -156,7 +156,7 @@ PRESETS: dict[tuple[str, str], Preset] = {
             "replay": {"hindsight": 0.8},
             "eval_episodes": 20,
         },
-        seen="",
+        seen="see benchmarks/results/control.md",
         how="cumulant train sac FetchReach-v4 --seeds 3",
     ),
     ("td3", "pendulum"): Preset(
@@ -206,27 +206,27 @@ PRESETS: dict[tuple[str, str], Preset] = {
     ),
     ("ppo", "minatar-asterix"): Preset(
         config=_MINATAR,
-        seen="",
+        seen="see benchmarks/results/control.md",
         how="cumulant train ppo minatar-asterix --seeds 5",
     ),
     ("ppo", "minatar-breakout"): Preset(
         config=_MINATAR,
-        seen="",
+        seen="see benchmarks/results/control.md",
         how="cumulant train ppo minatar-breakout --seeds 5",
     ),
     ("ppo", "minatar-freeway"): Preset(
         config=_MINATAR,
-        seen="",
+        seen="see benchmarks/results/control.md",
         how="cumulant train ppo minatar-freeway --seeds 5",
     ),
     ("ppo", "minatar-seaquest"): Preset(
         config=_MINATAR,
-        seen="",
+        seen="see benchmarks/results/control.md",
         how="cumulant train ppo minatar-seaquest --seeds 5",
     ),
     ("ppo", "minatar-space-invaders"): Preset(
         config=_MINATAR,
-        seen="",
+        seen="see benchmarks/results/control.md",
         how="cumulant train ppo minatar-space-invaders --seeds 5",
     ),
 }
