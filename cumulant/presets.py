@@ -156,8 +156,8 @@ PRESETS: dict[tuple[str, str], Preset] = {
             "replay": {"hindsight": 0.8},
             "eval_episodes": 20,
         },
-        seen="see benchmarks/results/control.md",
-        how="cumulant train sac FetchReach-v4 --seeds 3",
+        seen="return -1.63 over 2 seeds (-1.63, -1.62), every goal reached",
+        how="cumulant train sac FetchReach-v4 --seeds 2",
     ),
     ("td3", "pendulum"): Preset(
         config={"total_steps": 8_000, "learning_rate": 1e-3, "warmup_steps": 500},
@@ -206,27 +206,17 @@ PRESETS: dict[tuple[str, str], Preset] = {
     ),
     ("ppo", "minatar-asterix"): Preset(
         config=_MINATAR,
-        seen="see benchmarks/results/control.md",
+        seen="return 1.6 over 5 seeds, interquartile mean (1.9, 2.0, 1.4, 1.2, 1.4): little",
         how="cumulant train ppo minatar-asterix --seeds 5",
     ),
     ("ppo", "minatar-breakout"): Preset(
         config=_MINATAR,
-        seen="see benchmarks/results/control.md",
+        seen="return 10.5 over 5 seeds, interquartile mean (8.7, 13.1, 9.6, 6.4, 15.9)",
         how="cumulant train ppo minatar-breakout --seeds 5",
     ),
     ("ppo", "minatar-freeway"): Preset(
         config=_MINATAR,
-        seen="see benchmarks/results/control.md",
+        seen="return 30.4 over 5 seeds (31.2, 30.8, 30.2, 30.4, 29.6)",
         how="cumulant train ppo minatar-freeway --seeds 5",
-    ),
-    ("ppo", "minatar-seaquest"): Preset(
-        config=_MINATAR,
-        seen="see benchmarks/results/control.md",
-        how="cumulant train ppo minatar-seaquest --seeds 5",
-    ),
-    ("ppo", "minatar-space-invaders"): Preset(
-        config=_MINATAR,
-        seen="see benchmarks/results/control.md",
-        how="cumulant train ppo minatar-space-invaders --seeds 5",
     ),
 }
