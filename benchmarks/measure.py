@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import platform
@@ -67,6 +68,9 @@ def run_json(command: Sequence[str]) -> dict[str, Any]:
 
 def facts(core: int, packages: Iterable[str]) -> dict[str, Any]:
     """Return what figures depend on: processor, system, versions, how busy the machine was, the command."""
+    words = [  # a place on this machine says nothing to others
+        "PYTHON" if before == "--peers" else word for before, word in itertools.pairwise(["", *sys.argv[1:]])
+    ]
     return {
         "processor": processor(),
         "cores": os.cpu_count(),
@@ -74,7 +78,7 @@ def facts(core: int, packages: Iterable[str]) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "versions": {name: version(name) for name in packages},
         "load_average": round(os.getloadavg()[0], 2),
-        "command": shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        "command": shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *words]),
         "date": time.strftime("%Y-%m-%d"),
     }
 
