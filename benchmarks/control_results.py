@@ -111,7 +111,7 @@ def row(cell: Cell, found: dict[str, Any]) -> list[str]:
         f"{centre:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})",
         f"{min(returns):.{digits}f}",
         f"{len(returns)}",
-        f"{steps / 1e6:g}M" if steps >= 1e6 else f"{steps / 1e3:g}k",
+        f"{steps / 1e6:g}M" if steps >= 1e6 else f"{steps / 1e3:g}k" if steps >= 1e3 else f"{steps}",
         f"{found['seconds']:.0f} s",
         cell.published,
     ]

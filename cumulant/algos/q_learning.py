@@ -1,6 +1,6 @@
 """Q-learning: a table of action values, learned off-policy from the best next action.
 
-Act epsilon-greedily, move the value of what was done towards the reward plus the discounted best value of what followed.
+Act epsilon-greedily, move the value of the action taken towards the reward plus the discounted best value of what followed.
 The behaviour explores; the values are those of the greedy policy. On an environment whose dynamics are a table the whole loop
 is compiled. Axes: S states, A actions, B parallel environments.
 

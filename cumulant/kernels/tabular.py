@@ -172,7 +172,7 @@ def train_on_table(
         action: What to do next, ``[B]`` int64; changed in place. The first ones are
             ``choose(q, batch.obs, epsilon, key, -1, action)``.
         steps: How many steps of every copy.
-        first_step: How many were done before.
+        first_step: How many were taken before.
         key: See ``choose``.
         rule: See ``td_update``, as for ``gamma``, ``step_size`` and ``step_power``.
         gamma: Discount factor.

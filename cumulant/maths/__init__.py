@@ -1,7 +1,7 @@
 """Every formula of the library, once: pure functions of tensors.
 
 Nothing in here reads a file, draws a random number or keeps state, and nothing is averaged: losses are elementwise,
-the caller reduces and names the denominator (``masked`` is where that is done).
+the caller reduces and names the denominator (``masked`` does that).
 
 What do I want?
 

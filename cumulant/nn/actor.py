@@ -9,11 +9,10 @@ import torch
 from gymnasium import spaces
 from torch import nn
 
-from cumulant.errors import ConfigError
-from cumulant.nn.encoder import encode, encoded_size, is_image, mask_size, parts
+from cumulant.nn.encoder import checked_mask_size, encode, split_mask
 from cumulant.nn.heads import Categorical
 from cumulant.nn.network import tower, trunk
-from cumulant.nn.normalisation import RunningNorm
+from cumulant.nn.normalisation import observation_norm
 from cumulant.nn.squashed import SquashedGaussian, SquashedPoint
 
 
@@ -70,15 +69,9 @@ class Actor(nn.Module):
         else:
             self.head = SquashedPoint(action_space, noise_std) if deterministic else SquashedGaussian(action_space)
             outputs = self.head.outputs
-        self.mask_size = mask_size(observation_space)
         choices = self.head.size if isinstance(self.head, Categorical) else 0
-        if self.mask_size not in (0, choices):
-            raise ConfigError(
-                f"action_mask has {self.mask_size} entries, and there are {choices} choices in {action_space}"
-            )
-        if normalize_obs and any(is_image(part.space) for part in parts(observation_space)):
-            raise ConfigError("normalize_obs is for vectors; images are scaled by the bounds of their space")
-        self.norm = RunningNorm(encoded_size(observation_space) - self.mask_size) if normalize_obs else None
+        self.mask_size = checked_mask_size(observation_space, choices, action_space)
+        self.norm = observation_norm(observation_space, normalize_obs)
         self.trunk = trunk(observation_space, net, generator, precision)
         self.layers = tower(net, self.trunk.size, hidden, outputs, activation, 0.01, generator)
 
@@ -88,15 +81,12 @@ class Actor(nn.Module):
 
     def normalise(self, flat: torch.Tensor) -> torch.Tensor:
         """Normalise vectors of ``flat``, but for the mask of allowed actions, ``[..., D]``."""
-        if self.norm is None:
-            return flat
-        seen, mask = split_mask(flat, self.mask_size)
-        return self.norm(seen) if mask is None else torch.cat([self.norm(seen), mask], -1)
+        return flat if self.norm is None else self.norm(flat)
 
     def observe(self, flat: torch.Tensor) -> None:
         """Add vectors of ``flat``, ``[..., D]``, to the running statistics, if there are any."""
         if self.norm is not None:
-            self.norm.update(split_mask(flat, self.mask_size)[0])
+            self.norm.update(flat)
 
     def encode(self, obs: torch.Tensor) -> torch.Tensor:
         """Return observations as policy and critics read them, ``[..., D]``; the mask is in the last columns."""
@@ -125,10 +115,3 @@ class Actor(nn.Module):
         if mask is not None:
             logits = logits.masked_fill(mask.cpu() < 0.5, -torch.inf)
         return self.head.sample(logits, self.head.noise((len(encoded),), generator))
-
-
-def split_mask(encoded: torch.Tensor, mask_size: int) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Return encoded observations without the mask of allowed actions, and the mask if there is one."""
-    if not mask_size:
-        return encoded, None
-    return encoded[..., :-mask_size], encoded[..., -mask_size:]

@@ -8,18 +8,17 @@ import gymnasium
 import torch
 from torch import nn
 
-from cumulant.errors import ConfigError
-from cumulant.nn.encoder import encode, encoded_size, is_image, mask_size, parts
+from cumulant.nn.encoder import checked_mask_size, encode, split_mask
 from cumulant.nn.heads import head_for
 from cumulant.nn.memory import Memory
 from cumulant.nn.network import tower, trunk
-from cumulant.nn.normalisation import RunningNorm
+from cumulant.nn.normalisation import observation_norm
 
 
 class ActorCritic(nn.Module):
     """Policy (actor) and value function (critic).
 
-    Three steps lead from observations to outputs, each done once for a whole rollout: ``encode`` makes vectors of raw
+    Three steps lead from observations to outputs, each taken once for a whole rollout: ``encode`` makes vectors of raw
     observations, ``features`` reads them (convolutions, memory; nothing for vectors), and ``sample``, ``mode``, ``value`` and
     ``logp_entropy`` take features. Actions that the observation forbids get the logit -inf.
 
@@ -70,20 +69,13 @@ class ActorCritic(nn.Module):
             "precision": precision,
         }
         self.head = head_for(action_space)
-        self.mask_size = mask_size(observation_space)
-        if self.mask_size not in (0, self.head.num_choices):
-            raise ConfigError(
-                f"action_mask has {self.mask_size} entries, and there are {self.head.num_choices} choices in {action_space}"
-            )
-        if normalize_obs and any(is_image(part.space) for part in parts(observation_space)):
-            raise ConfigError("normalize_obs is for vectors; images are scaled by the bounds of their space")
-        self.norm = RunningNorm(encoded_size(observation_space) - self.mask_size) if normalize_obs else None
+        self.mask_size = checked_mask_size(observation_space, self.head.num_choices, action_space)
+        self.norm = observation_norm(observation_space, normalize_obs)
         self.trunk = trunk(observation_space, net, generator, precision)
         size = self.trunk.size
         self.memory = None if memory == "none" else Memory(memory, size, memory_size, generator)
         if self.memory is not None:
             size = memory_size
-        self.size = size
         self.reads = self.trunk.reads or self.memory is not None  # otherwise features are the encoded observations
         self.actor = tower(net, size, hidden, self.head.size, activation, 0.01, generator)
         self.critic = tower(net, size, hidden, 1, activation, 1.0, generator)
@@ -95,15 +87,12 @@ class ActorCritic(nn.Module):
 
     def normalise(self, flat: torch.Tensor) -> torch.Tensor:
         """Normalise vectors, but for the mask of allowed actions, ``[..., D]``."""
-        if self.norm is None:
-            return flat
-        seen, mask = self._split(flat, flat.shape[-1] - self.mask_size)
-        return self.norm(seen) if mask is None else torch.cat([self.norm(seen), mask], -1)
+        return flat if self.norm is None else self.norm(flat)
 
     def observe(self, flat: torch.Tensor) -> None:
         """Add vectors of ``flat``, ``[..., D]``, to the running statistics, if there are any."""
         if self.norm is not None:
-            self.norm.update(self._split(flat, flat.shape[-1] - self.mask_size)[0])
+            self.norm.update(flat)
 
     def encode(self, obs: torch.Tensor) -> torch.Tensor:
         """Return observations as the network reads them, ``[..., D]``; the mask of allowed actions is in the last columns."""
@@ -122,7 +111,7 @@ class ActorCritic(nn.Module):
         Returns:
             ``[..., F]``, and behind them the mask of allowed actions.
         """
-        seen, mask = self._split(encoded, encoded.shape[-1] - self.mask_size)
+        seen, mask = split_mask(encoded, self.mask_size)
         out = self.trunk(seen)
         if self.memory is not None:
             assert ended is not None
@@ -143,13 +132,13 @@ class ActorCritic(nn.Module):
         if self.memory is None:
             return self.features(encoded), None
         assert state is not None
-        seen, mask = self._split(encoded, encoded.shape[-1] - self.mask_size)
+        seen, mask = split_mask(encoded, self.mask_size)
         out, state = self.memory.step(self.trunk(seen), state)
         return (out if mask is None else torch.cat([out, mask], -1)), state
 
     def logits(self, features: torch.Tensor) -> torch.Tensor:
         """Return what the head makes a distribution of, ``[..., head.size]``; -inf for choices that are forbidden."""
-        seen, mask = self._split(features, self.size)
+        seen, mask = split_mask(features, self.mask_size)
         logits = self.actor(seen)
         return logits if mask is None else self.head.forbid(logits, mask > 0.5)
 
@@ -163,17 +152,13 @@ class ActorCritic(nn.Module):
 
     def value(self, features: torch.Tensor) -> torch.Tensor:
         """Return the value of each observation, ``[...]``."""
-        return self.critic(self._split(features, self.size)[0]).squeeze(-1)
+        return self.critic(split_mask(features, self.mask_size)[0]).squeeze(-1)
 
     def cost_value(self, features: torch.Tensor) -> torch.Tensor:
         """Return what is still to be paid from each observation on, ``[...]``."""
         assert self.cost_critic is not None
-        return self.cost_critic(self._split(features, self.size)[0]).squeeze(-1)
+        return self.cost_critic(split_mask(features, self.mask_size)[0]).squeeze(-1)
 
     def logp_entropy(self, features: torch.Tensor, action: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the log-probability of each action and the policy's entropy, ``[...]`` each."""
         return self.head.logp_entropy(self.logits(features), action)
-
-    def _split(self, x: torch.Tensor, size: int) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Return the first ``size`` columns, and the mask behind them if there is one."""
-        return (x[..., :size], x[..., size:]) if self.mask_size else (x, None)

@@ -109,3 +109,20 @@ def _mask_last(space: spaces.Dict | spaces.Tuple, obs: torch.Tensor) -> torch.Te
         before += encoded_size(inner)
     after = before + mask_size(space)
     return torch.cat([obs[..., :before], obs[..., after:], obs[..., before:after]], -1)
+
+
+def checked_mask_size(observation_space: gymnasium.Space, choices: int, action_space: gymnasium.Space) -> int:
+    """Return the length of the mask of allowed actions; 0 without one.
+
+    Raises:
+        ConfigError: If it is not one entry for each choice.
+    """
+    size = mask_size(observation_space)
+    if size not in (0, choices):
+        raise ConfigError(f"action_mask has {size} entries, and there are {choices} choices in {action_space}")
+    return size
+
+
+def split_mask(encoded: torch.Tensor, mask_size: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Return encoded observations, or features, without the mask of allowed actions, and the mask if there is one."""
+    return (encoded[..., :-mask_size], encoded[..., -mask_size:]) if mask_size else (encoded, None)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gymnasium
 import torch
 from torch import nn
+
+from cumulant.errors import ConfigError
+from cumulant.nn.encoder import encoded_size, is_image, mask_size, parts
 
 CLIP = 10.0
 _EPS = 1e-8
@@ -15,7 +19,7 @@ class RunningNorm(nn.Module):
     The statistics change only in ``update``, between rollouts, so that one rollout and its update see the same inputs.
 
     Args:
-        size: Length of the input vectors.
+        size: Length of what is normalised; columns behind it, such as a mask of allowed actions, pass as they are.
 
     Source:
         Chan, Golub & LeVeque 1979 (merging means and variances of two samples).
@@ -28,6 +32,7 @@ class RunningNorm(nn.Module):
 
     def __init__(self, size: int) -> None:
         super().__init__()
+        self.size = size
         self.register_buffer("mean", torch.zeros(size))
         self.register_buffer("var", torch.ones(size))
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
@@ -38,9 +43,9 @@ class RunningNorm(nn.Module):
         """Add inputs to the statistics.
 
         Args:
-            x: Inputs, ``[..., size]``.
+            x: Inputs, ``[..., size]``, or longer.
         """
-        x = x.reshape(-1, x.shape[-1])
+        x = x.reshape(-1, x.shape[-1])[:, : self.size]
         share = len(x) / (len(x) + int(self.count))  # of the new inputs in all that was seen
         delta = x.mean(0) - self.mean
         self.var.mul_(1.0 - share).add_(x.var(0, correction=0) * share + delta.square() * share * (1.0 - share))
@@ -53,11 +58,26 @@ class RunningNorm(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Normalise inputs, clipped to +-10."""
-        return ((x - self.mean) * self.scale).clamp_(-CLIP, CLIP)
+        if x.shape[-1] == self.size:
+            return ((x - self.mean) * self.scale).clamp_(-CLIP, CLIP)
+        return torch.cat([self(x[..., : self.size]), x[..., self.size :]], -1)
 
     def _load_from_state_dict(self, *args: object, **kwargs: object) -> None:
         super()._load_from_state_dict(*args, **kwargs)  # type: ignore[arg-type]
         self._refresh()
+
+
+def observation_norm(observation_space: gymnasium.Space, normalize_obs: bool) -> RunningNorm | None:
+    """Make what normalises encoded observations, but for the mask of allowed actions; None if that is not wanted.
+
+    Raises:
+        ConfigError: If it is wanted of images.
+    """
+    if not normalize_obs:
+        return None
+    if any(is_image(part.space) for part in parts(observation_space)):
+        raise ConfigError("normalize_obs is for vectors; images are scaled by the bounds of their space")
+    return RunningNorm(encoded_size(observation_space) - mask_size(observation_space))
 
 
 class RewardScale(nn.Module):

@@ -9,7 +9,7 @@ import torch
 from gymnasium import spaces
 from torch import nn
 
-from cumulant.nn.encoder import mask_size
+from cumulant.nn.encoder import mask_size, split_mask
 from cumulant.nn.network import tower, trunk
 
 
@@ -72,7 +72,7 @@ class QCritics(nn.Module):
         Returns:
             Values ``[N, M]`` (Box) or ``[N, M, A]`` (Discrete), with quantiles as one more axis ``K`` where there are any.
         """
-        seen = self.trunk(encoded[..., : -self.mask_size] if self.mask_size else encoded)
+        seen = self.trunk(split_mask(encoded, self.mask_size)[0])
         x = seen if action is None else torch.cat([seen, action], -1)
         out = torch.stack([member(x) for member in list(self.members)[:members]])
         if self.num_quantiles:

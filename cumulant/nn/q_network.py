@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from cumulant.errors import ConfigError
 from cumulant.maths.exploration import epsilon_greedy
-from cumulant.nn.encoder import encode, mask_size
+from cumulant.nn.encoder import checked_mask_size, encode, split_mask
 from cumulant.nn.heads import Categorical
 from cumulant.nn.mlp import mlp
 from cumulant.nn.network import trunk
@@ -92,9 +92,7 @@ class QNetwork(nn.Module):
         self.num_atoms = 1 if head == "scalar" else num_atoms
         self.register_buffer("support", torch.linspace(value_range[0], value_range[1], num_atoms), persistent=False)
         outputs = (self.head.size + dueling) * self.num_atoms
-        self.mask_size = mask_size(observation_space)
-        if self.mask_size not in (0, self.head.size):
-            raise ConfigError(f"action_mask has {self.mask_size} entries, and there are {self.head.size} actions")
+        self.mask_size = checked_mask_size(observation_space, self.head.size, action_space)
         generator = generator or torch.Generator()
         self.trunk = trunk(observation_space, net, generator, precision)
         self.layers = mlp(self.trunk.size, hidden, outputs, "relu", 0.01, generator)
@@ -122,7 +120,7 @@ class QNetwork(nn.Module):
             encoded: Encoded observations, ``[B, size]``.
             noise: Of ``noise``; None for the mean weights.
         """
-        seen = self.trunk(encoded[..., : encoded.shape[-1] - self.mask_size] if self.mask_size else encoded)
+        seen = self.trunk(split_mask(encoded, self.mask_size)[0])
         out = self.layers(seen) if noise is None else self._noisy(seen, noise)
         if self.dueling:
             out = out.unflatten(-1, (-1, self.num_atoms))

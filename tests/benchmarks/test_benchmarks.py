@@ -3,8 +3,10 @@
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -77,6 +79,26 @@ def test_real_environments_says_what_is_left_out():
     result = json.loads(run("real_environments.py", "--json"))
     for env in ("Hopper-v5", "ALE/Pong-v5"):
         assert (env in result["runs"]) != any(env in line for line in result["missing"])
+
+
+def test_control_results_has_a_row_for_each_cell_and_goes_on_where_it_was():
+    page = run("control_results.py")
+    (row,) = [line for line in page.splitlines() if line.startswith("| cartpole, reinforce")]
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[3:5] == ["2", "600"]
+    centre, worst = float(cells[1].split()[0]), float(cells[2])
+    assert 8.0 <= worst <= centre <= 500.0
+    began = time.monotonic()
+    assert row in run("control_results.py")
+    assert time.monotonic() - began < 60  # nothing is trained again
+    runs = Path(CASES["control_results.py"][-1]) / "reinforce" / "cartpole"
+    assert sorted(path.name for path in runs.glob("seed_*")) == ["seed_0", "seed_1"]
+
+
+def test_minatar_steps_has_a_row_for_each_game():
+    page = run("minatar_steps.py")
+    for game in ("asterix", "breakout", "freeway", "seaquest", "space"):
+        assert re.search(rf"^\| \S*{game}.*\d", page, re.MULTILINE), game
 
 
 def test_warfarin_simulation_is_accurate():

@@ -133,7 +133,7 @@ def test_forbidden_actions_are_never_taken_and_have_no_gradient(normalize_obs, m
 def test_a_mask_of_another_length_is_refused():
     with pytest.raises(ConfigError, match=r"action_mask has 4 entries, and there are 3 choices"):
         ActorCritic(MASKED, spaces.Discrete(3))
-    with pytest.raises(ConfigError, match=r"action_mask has 4 entries, and there are 3 actions"):
+    with pytest.raises(ConfigError, match=r"action_mask has 4 entries, and there are 3 choices"):
         QNetwork(MASKED, spaces.Discrete(3))
 
 

@@ -78,6 +78,15 @@ def test_running_statistics_are_those_of_all_that_was_seen():
     assert norm(seen).std(0, correction=0).sub(1).abs().max() < 1e-3
 
 
+def test_columns_behind_what_is_normalised_pass_as_they_are():
+    rng = torch.Generator().manual_seed(0)
+    seen, mask = torch.randn(50, 3, generator=rng) * 5 + 100, (torch.rand(50, 2, generator=rng) < 0.5).float()
+    norm, alone = RunningNorm(3), RunningNorm(3)
+    norm.update(torch.cat([seen, mask], -1))
+    alone.update(seen)
+    assert torch.equal(norm(torch.cat([seen, mask], -1)), torch.cat([alone(seen), mask], -1))
+
+
 def test_rewards_are_scaled_by_the_spread_of_the_return_and_never_shifted():
     reward = torch.full((50, 2), 4.0)
     ended = torch.zeros(50, 2, dtype=torch.bool)
