@@ -4,8 +4,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 from cumulant.engine import evaluate
+from cumulant.engine.policy import Policy
+from cumulant.nn.actor_critic import ActorCritic
+from cumulant.run.run import Run
 
 
 @pytest.mark.parametrize(("limit", "kept"), [(None, [0, 1, 3]), (2.0, [0, 2, 4]), (0.1, [0, 2])])
@@ -31,3 +35,10 @@ def test_the_best_policy_within_the_limit_is_kept(monkeypatch, tmp_path, limit, 
         keeper.update()
         rounds.append(keeper)
     assert saved == kept
+
+
+@pytest.mark.parametrize(("env", "episodes"), [("ALE/Pong-v5", 20), ("CartPole-v1", 100), ("warfarin", 300)])
+def test_periodic_evaluations_take_no_more_episodes_than_the_final_one(tmp_path, env, episodes):
+    run = Run(tmp_path / "run", dict.fromkeys(("algo", "env", "env_options", "config"), "") | {"seed": 0})
+    net = ActorCritic(spaces.Box(-1, 1, (2,)), spaces.Discrete(2))
+    assert evaluate.Keeper(Policy(net), run, env, {}, 300).episodes == episodes
