@@ -24,7 +24,7 @@ from typing import Annotated, Any
 
 import torch
 import tyro
-from torch import Tensor, nn
+from torch import Tensor
 
 from cumulant.data.replay import Replay, ReplayConfig, Transitions
 from cumulant.engine.constraint import ConstraintConfig, Multiplier
@@ -42,7 +42,7 @@ from cumulant.maths.soft import (
     temperature_loss,
 )
 from cumulant.maths.value import one_step_target, value_loss
-from cumulant.nn.actor import Actor
+from cumulant.nn.actor import Actor, Temperature
 from cumulant.nn.flat import Flat, FlatAdam
 from cumulant.nn.heads import Categorical
 from cumulant.nn.network import NetworkConfig
@@ -230,18 +230,6 @@ def train(config: Config, run: Run) -> Policy:
 
     envs.close()
     return keeper.finish()
-
-
-class Temperature(nn.Module):
-    """The price of a nat of entropy, learned as its logarithm; 0 is possible where it is fixed."""
-
-    def __init__(self, start: float) -> None:
-        super().__init__()
-        self.log = nn.Parameter(torch.tensor(start).log())
-
-    def forward(self) -> Tensor:
-        """Return the price, a scalar that is held fixed."""
-        return self.log.detach().exp()
 
 
 def wanted_entropy(config: Config, actor: Actor) -> float:

@@ -19,7 +19,7 @@ from typing import Annotated, Any
 
 import torch
 import tyro
-from torch import Tensor, nn
+from torch import Tensor
 
 from cumulant.data.replay import Replay, ReplayConfig, Transitions
 from cumulant.engine.evaluate import Keeper, episode_metrics
@@ -29,7 +29,7 @@ from cumulant.errors import ConfigError
 from cumulant.maths.distributional import quantile_huber_loss, quantile_target, truncated_mixture
 from cumulant.maths.schedules import linear
 from cumulant.maths.soft import sac_policy_loss, temperature_loss
-from cumulant.nn.actor import Actor
+from cumulant.nn.actor import Actor, Temperature
 from cumulant.nn.flat import Flat, FlatAdam
 from cumulant.nn.network import NetworkConfig
 from cumulant.nn.q_critic import QCritics
@@ -216,18 +216,6 @@ def train(config: Config, run: Run) -> Policy:
 
     envs.close()
     return keeper.finish()
-
-
-class Temperature(nn.Module):
-    """The price of a nat of entropy, learned as its logarithm; 0 is possible where it is fixed."""
-
-    def __init__(self, start: float) -> None:
-        super().__init__()
-        self.log = nn.Parameter(torch.tensor(start).log())
-
-    def forward(self) -> Tensor:
-        """Return the price, a scalar that is held fixed."""
-        return self.log.detach().exp()
 
 
 @torch.no_grad()

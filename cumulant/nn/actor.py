@@ -115,3 +115,15 @@ class Actor(nn.Module):
         if mask is not None:
             logits = logits.masked_fill(mask.cpu() < 0.5, -torch.inf)
         return self.head.sample(logits, self.head.noise((len(encoded),), generator))
+
+
+class Temperature(nn.Module):
+    """The price of a nat of entropy, learned as its logarithm; 0 is possible where it is fixed."""
+
+    def __init__(self, start: float) -> None:
+        super().__init__()
+        self.log = nn.Parameter(torch.tensor(start).log())
+
+    def forward(self) -> torch.Tensor:
+        """Return the price, a scalar that is held fixed."""
+        return self.log.detach().exp()

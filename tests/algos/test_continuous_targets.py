@@ -7,7 +7,7 @@ from gymnasium import spaces
 from cumulant.algos import sac, td3
 from cumulant.data.replay import Transitions
 from cumulant.engine.constraint import ConstraintConfig, Multiplier
-from cumulant.nn.actor import Actor
+from cumulant.nn.actor import Actor, Temperature
 from cumulant.nn.flat import FlatAdam
 from cumulant.nn.q_critic import QCritics
 
@@ -44,7 +44,7 @@ def test_td3_takes_the_smaller_critic(values):
 @pytest.mark.parametrize("values", [(5.0, -2.0), (-2.0, 5.0)])
 def test_sac_takes_the_smaller_critic_in_targets_and_in_what_the_policy_follows(action_space, values):
     actor = Actor(SEEN, action_space, hidden=(4,), generator=torch.Generator().manual_seed(0))
-    critics, temperature = critics_of(action_space, values), sac.Temperature(1e-12)  # next to nothing for entropy
+    critics, temperature = critics_of(action_space, values), Temperature(1e-12)  # next to nothing for entropy
     target = sac.targets(actor, critics, temperature, batch(), torch.zeros(3, actor.head.size))
     expected = torch.tensor([1.0 + 0.9 * -2.0, 2.0, 3.0 + 0.81 * -2.0])
     torch.testing.assert_close(target, expected.expand(2, -1))
