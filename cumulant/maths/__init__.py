@@ -13,6 +13,7 @@ What do I want?
 - Keep to a limit: ``constraint`` (dual ascent on the price of cost, the priced objective).
 - Stay near another policy: ``kl`` (exact divergences, estimates to report, the loss with the right gradient,
   the adaptive coefficient).
+- Learn from comparisons: ``preference`` (Bradley-Terry with shares, margins and ties; DPO, IPO, the implicit reward).
 - Reduce over padded sequences: ``masked`` (sum, mean, whitening with an explicit denominator).
 - Act on values: ``exploration`` (epsilon-greedy, Boltzmann, UCB; as probabilities).
 - Change a number over a run: ``schedules`` (constant, linear, exponential, cosine with warm-up, piecewise).
