@@ -2,12 +2,14 @@
 
 CumulantError                  catch this to catch them all; the CLI prints its message and exits
 ├── UsageError                 exit 2: an unknown name, an option that does not exist
-│   └── ConfigError            exit 2: a field or value that an algorithm or environment refuses
+│   ├── ConfigError            exit 2: a field or value that an algorithm or environment refuses
+│   └── DataError              exit 2: a file of texts or preferences that cannot be read as such
 ├── RunError                   exit 1: a run directory that cannot be used
 │   ├── RunInUse               another process holds its lock
 │   └── CheckpointError        nothing in it can be restored
 ├── StorageError               exit 1: the disk refused to write
 ├── NumericsError              exit 1: a loss or a reward became NaN or infinite
+├── MaterialError              exit 1: an embedded text or model that cannot be fetched, or is not what it must be
 ├── MissingPackage             exit 1: an optional package is not installed
 ├── EnvironmentFault           exit 1: the user's environment raised, hung or broke its contract, from the start or too often
 └── Interrupted                exit 130: Ctrl-C; everything up to here is saved
@@ -37,6 +39,10 @@ class ConfigError(UsageError):
     """A field or a value that an algorithm or environment refuses."""
 
 
+class DataError(UsageError):
+    """A file of texts or preferences that cannot be read as such."""
+
+
 class RunError(CumulantError):
     """A run directory that cannot be used."""
 
@@ -55,6 +61,10 @@ class StorageError(CumulantError):
 
 class NumericsError(CumulantError):
     """A number that must be finite is not."""
+
+
+class MaterialError(CumulantError):
+    """An embedded text or model that cannot be fetched, or is not what it must be."""
 
 
 class MissingPackage(CumulantError):
