@@ -11,12 +11,13 @@ Huang et al. 2022 found to matter. Differs from source: time limits bootstrap fr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 import tyro
+from torch import Tensor
 
 from cumulant.data.batch import minibatches
 from cumulant.engine.collect import collect
@@ -115,6 +116,50 @@ class Config:
             require(self, "minibatches", self.minibatches <= self.num_envs, "at most num_envs with a memory")
 
 
+class Losses(NamedTuple):
+    """What a gradient step minimises and its parts, with the entropy and log-probability of each sample, ``[N]``."""
+
+    total: Tensor
+    policy: Tensor
+    value: Tensor
+    entropy: Tensor
+    logp: Tensor
+
+
+def minibatch_loss(
+    net: ActorCritic, minibatch: Sequence[Tensor], config: Config, entropy_coef: float, costs: bool = False
+) -> Losses:
+    """Return the loss of one gradient step.
+
+        loss = mean(clipped surrogate) + value_coef * mean(value loss) - entropy_coef * mean(entropy)
+
+    Args:
+        net: Policy and values.
+        minibatch: obs, action, logp_old, value_old, advantage, target, cost_target, ``[N, ...]`` each, and of a memory
+            where the episodes ended and its state before them.
+        config: Options.
+        entropy_coef: Weight of the entropy bonus.
+        costs: Whether a critic of costs learns too.
+    """
+    obs, action, logp_old, value_old, advantage, target, cost_target, *ended_state = minibatch
+    seen = net.features(obs, *ended_state)
+    logp, entropy = net.logp_entropy(seen, action)
+    value = net.value(seen)
+    std, mean = torch.std_mean(advantage)
+    whitened = (advantage - mean) / (std + 1e-8)
+    policy_loss = clipped_policy_loss(logp, logp_old, whitened, config.clip).mean()
+    if config.value_clip is None:
+        critic_loss = value_loss(value, target).mean()
+    else:
+        critic_loss = clipped_value_loss(value, value_old, target, config.value_clip).mean()
+    if costs:
+        critic_loss = critic_loss + value_loss(net.cost_value(seen), cost_target).mean()
+    loss = policy_loss + config.value_coef * critic_loss
+    if entropy_coef > 0.0:
+        loss = loss - entropy_coef * entropy.mean()
+    return Losses(loss, policy_loss, critic_loss, entropy, logp)
+
+
 def train(config: Config, run: Run) -> Policy:
     """Train a policy.
 
@@ -183,26 +228,12 @@ def train(config: Config, run: Run) -> Policy:
 
         for _ in range(config.epochs):
             for minibatch in minibatches(samples, config.minibatches, shuffle_rng):
-                obs, action, logp_old, value_old, advantage, target, cost_target, *ended_state = minibatch
-                seen = net.features(obs, *ended_state)
-                logp, entropy = net.logp_entropy(seen, action)
-                value = net.value(seen)
-                std, mean = torch.std_mean(advantage)
-                whitened = (advantage - mean) / (std + 1e-8)
-                policy_loss = clipped_policy_loss(logp, logp_old, whitened, config.clip).mean()
-                if config.value_clip is None:
-                    critic_loss = value_loss(value, target).mean()
-                else:
-                    critic_loss = clipped_value_loss(value, value_old, target, config.value_clip).mean()
-                if multiplier.active:
-                    critic_loss = critic_loss + value_loss(net.cost_value(seen), cost_target).mean()
-                loss = policy_loss + config.value_coef * critic_loss
-                if entropy_coef > 0.0:
-                    loss = loss - entropy_coef * entropy.mean()
+                losses = minibatch_loss(net, minibatch, config, entropy_coef, multiplier.active)
                 flat.zero_grad()
-                loss.backward()
+                losses.total.backward()
                 grad_norm = flat.clip_grad_norm(config.max_grad_norm)
                 optimizer.step()
+            logp, logp_old = losses.logp, minibatch[2]
             kl = kl_estimate(logp_old, logp, "k3").mean()
             if config.target_kl is not None and kl > config.target_kl:
                 break
@@ -215,10 +246,10 @@ def train(config: Config, run: Run) -> Policy:
             **metrics,
             **multiplier.metrics(),
             **{
-                "loss/policy": policy_loss.item(),
-                "loss/value": critic_loss.item(),
+                "loss/policy": losses.policy.item(),
+                "loss/value": losses.value.item(),
                 "loss/grad_norm": grad_norm.item(),
-                "policy/entropy": entropy.mean().item(),
+                "policy/entropy": losses.entropy.mean().item(),
                 "policy/kl": kl.item(),
                 "policy/clip_fraction": clip_fraction(logp, logp_old, config.clip).mean().item(),
             },
