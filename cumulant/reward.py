@@ -57,11 +57,12 @@ class Reward:
         """Names of the terms, in order."""
         return tuple(term.name for term in self.terms)
 
-    def split(self, outcomes: Outcomes) -> np.ndarray:
+    def split(self, outcomes: Outcomes, unit: str = "environment") -> np.ndarray:
         """Return each term's weighted share of the reward.
 
         Args:
             outcomes: Outcome columns, name -> ``[B]``.
+            unit: What a row is called in messages.
 
         Returns:
             Weighted terms, ``[B, len(terms)]`` float64; the reward is the sum over the last axis.
@@ -79,7 +80,7 @@ class Reward:
             except KeyError as missing:
                 raise ConfigError(
                     f"reward '{self.name}', term '{term.name}': there is no outcome column {missing}; "
-                    f"the environment reports {', '.join(outcomes)}"
+                    f"the {unit} reports {', '.join(outcomes)}"
                 ) from None
             except CumulantError:
                 raise
@@ -90,14 +91,14 @@ class Reward:
             if column.shape != size:
                 raise ConfigError(
                     f"reward '{self.name}', term '{term.name}' has shape {column.shape}: "
-                    f"it must give one number per environment, {size}"
+                    f"it must give one number per {unit}, {size}"
                 )
             columns.append(column)
         terms = np.stack(columns, axis=-1)
         if not np.isfinite(terms).all():
             b, k = np.argwhere(~np.isfinite(terms))[0]
             raise NumericsError(
-                f"reward '{self.name}', term '{self.terms[k].name}' became {terms[b, k]} in environment {b}: "
+                f"reward '{self.name}', term '{self.terms[k].name}' became {terms[b, k]} in {unit} {b}: "
                 "a term must be a finite number for every outcome"
             )
         return terms
