@@ -6,6 +6,7 @@ An algorithm uses four things of it:
     noise = run.rng("act")                                 # a named torch.Generator, tracked too
     for iteration in run.iterations(n):                    # restores on entry, checkpoints on the way
         run.log(steps=..., **{"loss/policy": ...})         # one row of metrics.jsonl
+        run.log_samples([{"prompt": ..., "completion": ...}])  # texts of this iteration, for samples.jsonl
 
 A resumed run ends with the same bytes in its weights and metrics as an undisturbed one: rows after the last checkpoint are
 cut off and written again. Times are not deterministic, so they live in a file of their own (timing.jsonl).
@@ -22,7 +23,7 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from cumulant.run.place import lock, missing, refuse_occupied, remove_empty, tid
 
 Row = dict[str, float]
 ROW_FILES = ("metrics.jsonl", "timing.jsonl", board.FILE)
+SAMPLES_FILE = "samples.jsonl"  # only of runs that log any
 _FIRST_FILES = ("LOCK", "config.json", "manifest.json", *ROW_FILES)  # what there is before the first row
 
 
@@ -74,6 +76,7 @@ class Run:
         self._resume = resume
         self._parts: dict[str, Any] = {}
         self._row: Row = {}
+        self._samples: list[dict[str, Any]] = []
         self._files: dict[str, Any] = {}
         self._lock: int | None = None
         self._is_ours = False  # whether what the directory holds was written by this run
@@ -127,6 +130,14 @@ class Run:
                 continue  # a mean over no episodes: absent says it better than NaN
             self._row[key] = int(value) if value.is_integer() and key in ("iteration", "steps") else value
 
+    def log_samples(self, samples: Iterable[Mapping[str, Any]]) -> None:
+        """Keep what was made in this iteration, such as texts: a line of samples.jsonl each, cut on resume like the metrics.
+
+        Args:
+            samples: Plain JSON values by name; the number of the iteration is added.
+        """
+        self._samples += [{"iteration": self.iteration, **sample} for sample in samples]
+
     def iterations(self, total: int) -> Iterator[int]:
         """Yield iteration numbers, from where the run stands to ``total``; saves, logs and heeds Ctrl-C between them.
 
@@ -149,7 +160,7 @@ class Run:
         try:
             saved_at = time.monotonic()
             for iteration in range(start, total):
-                self.iteration, self._row = iteration, {}
+                self.iteration, self._row, self._samples = iteration, {}, []
                 began = time.perf_counter()
                 yield iteration
                 self.seconds += time.perf_counter() - began
@@ -224,7 +235,7 @@ class Run:
                     f"the checkpoint in {self.directory} is not one of a run: {problem!r}"
                 ) from problem
             self._load(parts)
-        for name in ROW_FILES:
+        for name in (*ROW_FILES, *([SAMPLES_FILE] if (self.directory / SAMPLES_FILE).exists() else [])):
             try:
                 self._files[name] = self._cut(name, offsets.get(name, 0))
             except OSError as problem:
@@ -316,6 +327,11 @@ class Run:
         for name, line in zip(ROW_FILES, [*lines, board.record(row, int(row.get("steps", self.iteration)))]):
             self._files[name].write(line)
             self._files[name].flush()
+        if self._samples:
+            if SAMPLES_FILE not in self._files:
+                self._files[SAMPLES_FILE] = self._cut(SAMPLES_FILE, 0)
+            self._files[SAMPLES_FILE].write(b"".join(json.dumps(sample).encode() + b"\n" for sample in self._samples))
+            self._files[SAMPLES_FILE].flush()
 
     @contextlib.contextmanager
     def _storing(self) -> Iterator[None]:

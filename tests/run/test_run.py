@@ -386,3 +386,39 @@ def test_an_atomic_write_follows_no_link_and_leaves_ordinary_rights(tmp_path):
     assert (tmp_path / "x.json").read_bytes() == b"new"
     assert (tmp_path / "x.json").stat().st_mode & 0o777 == 0o644
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def speak(run, total, stop_at=None):
+    rng = run.rng("speak")
+    for iteration in run.iterations(total):
+        run.log(steps=iteration + 1)
+        if iteration % 2:
+            run.log_samples({"text": f"é\n{number}"} for number in torch.randint(99, (2,), generator=rng).tolist())
+        if iteration == stop_at:
+            raise KeyboardInterrupt
+    run.close()
+
+
+def test_samples_are_cut_with_the_rows_of_a_resumed_run(tmp_path):
+    speak(Run(tmp_path / "whole", SPEC), 10)
+    torn = Run(tmp_path / "torn", SPEC, checkpoint_every_seconds=1e9)
+    with pytest.raises(KeyboardInterrupt):  # killed before its first checkpoint, with samples written
+        speak(torn, 10, stop_at=6)
+    torn.close()
+    assert (tmp_path / "torn" / "samples.jsonl").stat().st_size > 0
+    torn = Run(tmp_path / "torn", SPEC, resume=True, checkpoint_every_seconds=0.0)
+    with pytest.raises(KeyboardInterrupt):
+        speak(torn, 10, stop_at=8)
+    torn.close()
+    with open(tmp_path / "torn" / "samples.jsonl", "ab") as rows:
+        rows.write(b"{torn")
+    speak(Run(tmp_path / "torn", SPEC, resume=True), 10)
+    written = (tmp_path / "whole" / "samples.jsonl").read_bytes()
+    assert (tmp_path / "torn" / "samples.jsonl").read_bytes() == written
+    rows = [json.loads(line) for line in written.splitlines()]
+    assert [row["iteration"] for row in rows] == [1, 1, 3, 3, 5, 5, 7, 7, 9, 9]
+
+
+def test_a_run_without_samples_has_no_file_of_them(tmp_path):
+    walk(Run(tmp_path / "run", SPEC), 3)
+    assert not (tmp_path / "run" / "samples.jsonl").exists()
