@@ -11,7 +11,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from cumulant.errors import UsageError, did_you_mean
+from cumulant.errors import MissingPackage, UsageError, did_you_mean
 
 
 def is_path(name: str) -> bool:
@@ -21,6 +21,21 @@ def is_path(name: str) -> bool:
     [True, True, True, False, False, False]
     """
     return ":" in name or name.endswith(".py") or ("." in name and "/" not in name and "-v" not in name)
+
+
+def text_package(name: str) -> Any:
+    """Import an optional package that work on text needs: transformers, tokenizers, jinja2, pyarrow, peft, gguf.
+
+    Raises:
+        MissingPackage: If it is not installed (message names the extra).
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as problem:
+        missing = problem.name or name
+        raise MissingPackage(
+            f"training on text needs the package '{missing}': pip install 'cumulant[text]'"
+        ) from problem
 
 
 def load_attribute(path: str) -> Any:

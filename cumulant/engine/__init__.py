@@ -5,5 +5,6 @@ goals.py     outcomes judged by goals
 masks.py     masks of allowed actions, into observations
 collect.py   a rollout under a policy
 policy.py    Policy: act, save, load
+generate.py  completions of prompts by a language model
 evaluate.py  episodes under a policy, with intervals; periodic evaluation that keeps the best
 """

@@ -1,0 +1,336 @@
+"""Load and save language models as Hugging Face directories: config.json, safetensors, tokenizer.
+
+Llama-style models become ``nn.llama.Llama``; any other architecture runs through transformers behind the same methods.
+Nothing is unpickled, and code that comes with a model is never run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from cumulant.errors import ConfigError, UsageError
+from cumulant.loading import text_package
+from cumulant.nn.llama import Llama, LlamaConfig
+from cumulant.nn.token_logp import token_logp, wanted_tokens
+from cumulant.run.checkpoint import UNFINISHED, refused
+
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.msgpack", "*.h5")
+
+
+def pick_dtype(precision: str = "auto") -> torch.dtype:
+    """Return the number format that a precision names: "float32", "bfloat16", or "auto" for what this machine is faster in.
+
+    Raises:
+        ConfigError: If it is none of them.
+    """
+    if precision == "auto":
+        gains = torch.cuda.is_available() or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        return torch.bfloat16 if gains else torch.float32
+    if precision not in ("float32", "bfloat16"):
+        raise ConfigError(f"precision is '{precision}': it must be float32, bfloat16 or auto")
+    return torch.bfloat16 if precision == "bfloat16" else torch.float32
+
+
+def load_model(
+    path: str | Path, dtype: str | torch.dtype = "auto", generator: torch.Generator | None = None
+) -> tuple[Any, Any]:
+    """Load a language model and its tokenizer.
+
+    Args:
+        path: A Hugging Face directory, or a run directory that holds one as ``model/``.
+        dtype: "float32", "bfloat16" or "auto" (what this machine is faster in), or a torch dtype.
+        generator: Source of the weights where the directory has a configuration and no weights.
+
+    Returns:
+        The model (``Llama``, or ``HubModel`` for another architecture) and transformers' PreTrainedTokenizerFast.
+
+    Raises:
+        UsageError: If there is no such directory, it lacks a file, or its weights are not safetensors (message says which).
+        MissingPackage: If transformers is not installed.
+    """
+    dtype = pick_dtype(dtype) if isinstance(dtype, str) else dtype
+    folder = find_folder(path)
+    settings = _read_json(folder / "config.json")
+    shape = LlamaConfig.from_hub(settings)
+    tokenizer = load_tokenizer(folder)
+    if shape is None:
+        return _load_other(folder, dtype), tokenizer
+    files = weight_files(folder)
+    if not files and generator is not None:
+        return Llama(shape, generator).to(dtype), tokenizer
+    model = Llama(shape).to(dtype)
+    read_weights(model, _need(files, folder))
+    return model, tokenizer
+
+
+def find_folder(path: str | Path) -> Path:
+    """Return the directory with the ``config.json`` that a path means.
+
+    Raises:
+        UsageError: If there is none.
+    """
+    folder = Path(path)
+    for candidate in (folder, folder / "model"):
+        if (candidate / "config.json").is_file() and (candidate / "config.json").stat().st_size:
+            if candidate == folder and "model_type" not in _read_json(folder / "config.json"):
+                continue  # the configuration of a run
+            return candidate
+    if not folder.exists():
+        raise UsageError(
+            f"there is no model '{path}': give a Hugging Face directory or a run directory of a text stage"
+        )
+    raise UsageError(f"'{path}' holds no model: a Hugging Face directory has a config.json that names a model_type")
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the safetensors files of a model's directory, none if it has no weights.
+
+    Raises:
+        UsageError: If it holds pickled weights only, or an index that names a file that is not there.
+    """
+    index = folder / "model.safetensors.index.json"
+    if (folder / "model.safetensors").is_file():
+        return [folder / "model.safetensors"]
+    if index.is_file():
+        names = sorted(set(_read_json(index).get("weight_map", {}).values()))
+        files = [folder / Path(str(name)).name for name in names]  # the last part: an index cannot point outside
+        for file in files:
+            if not file.is_file():
+                raise UsageError(f"{index} names {file.name}, which is not there: copy the whole directory")
+        return files
+    pickled = sorted(file.name for pattern in _PICKLES for file in folder.glob(pattern))
+    if pickled:
+        raise UsageError(
+            f"{folder} holds weights only as {pickled[0]}, a format that can run code when it is read: convert it to "
+            "safetensors (transformers' save_pretrained writes them) in a place that you trust it"
+        )
+    return []
+
+
+@torch.no_grad()
+def read_weights(model: Llama, files: list[Path]) -> None:
+    """Copy weights from safetensors files into a model of any dtype, one tensor at a time.
+
+    Raises:
+        UsageError: If a file is damaged, or names and shapes do not fit the configuration.
+    """
+    wanted = dict(model.named_parameters())
+    missing = set(wanted)
+    for file in files:
+        try:
+            with safe_open(file, framework="pt") as tensors:
+                for name in tensors.keys():  # noqa: SIM118 (not a mapping)
+                    own = name if name in wanted or name.startswith(("model.", "lm_head.")) else "model." + name
+                    if own not in wanted:
+                        if own == "lm_head.weight" or own.endswith("rotary_emb.inv_freq"):
+                            continue  # a copy of tied embeddings; a constant that old versions stored
+                        raise UsageError(f"{file} has a weight '{name}' that a Llama model of its config.json has not")
+                    tensor = tensors.get_tensor(name)
+                    if tensor.shape != wanted[own].shape:
+                        raise UsageError(
+                            f"{file}: '{name}' has shape {list(tensor.shape)}, config.json asks for {list(wanted[own].shape)}"
+                        )
+                    wanted[own].copy_(tensor)
+                    missing.discard(own)
+        except (SafetensorError, OSError, KeyError) as problem:
+            raise UsageError(f"{file} cannot be read ({problem}): copy it again") from problem
+    if missing:
+        raise UsageError(f"{files[0].parent} lacks {len(missing)} weights, '{sorted(missing)[0]}' among them")
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """Load the tokenizer of a model's directory, running no code from it.
+
+    Raises:
+        UsageError: If there is none or it cannot be read.
+    """
+    transformers = text_package("transformers")
+    try:
+        if (folder / "tokenizer.json").is_file():
+            return transformers.PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+        return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as problem:  # transformers raises whatever its parsers raise
+        raise UsageError(f"{folder} has no tokenizer that can be read (tokenizer.json): {problem}") from problem
+
+
+def save_model(model: Any, tokenizer: Any, folder: str | Path) -> None:
+    """Write a directory that plain transformers loads: weights, configuration, generation settings, tokenizer.
+
+    It is written beside its place and moved there whole, so a reader or a crash sees the old directory or the new one.
+
+    Raises:
+        StorageError: If the disk refuses.
+    """
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=UNFINISHED))
+    try:
+        _write(model, tokenizer, temporary)
+        for file in temporary.iterdir():
+            with open(file, "rb") as written:
+                os.fsync(written.fileno())
+        temporary.chmod(0o755)
+        if folder.exists():  # os.replace moves no directory over a full one
+            old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=UNFINISHED))
+            os.replace(folder, old / "old")
+            os.replace(temporary, folder)
+            shutil.rmtree(old)
+        else:
+            os.replace(temporary, folder)
+    except OSError as problem:
+        raise refused(folder, problem) from problem
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write(model: Any, tokenizer: Any, folder: Path) -> None:
+    if isinstance(model, HubModel):
+        model.network.save_pretrained(folder)
+    else:
+        dtype = next(model.parameters()).dtype
+        # cloned: several parameters may be parts of one block of memory, which the format does not keep
+        tensors = {name: part.detach().cpu().clone() for name, part in model.named_parameters()}
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+        settings = {**model.config.to_hub(dtype), **special_tokens(tokenizer)}
+        (folder / "config.json").write_text(json.dumps(settings, indent=2) + "\n")
+        (folder / "generation_config.json").write_text(json.dumps(special_tokens(tokenizer), indent=2) + "\n")
+    tokenizer.save_pretrained(folder)
+
+
+def special_tokens(tokenizer: Any) -> dict[str, int]:
+    """Return the numbers of the start, end and padding marks that a tokenizer has."""
+    numbers = {f"{mark}_token_id": getattr(tokenizer, f"{mark}_token_id", None) for mark in ("bos", "eos", "pad")}
+    return {name: int(number) for name, number in numbers.items() if number is not None}
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as problem:
+        raise UsageError(f"{path} cannot be read: {problem}") from problem
+    if not isinstance(content, dict):
+        raise UsageError(f"{path} holds no JSON object")
+    return content
+
+
+def _need(files: list[Path], folder: Path) -> list[Path]:
+    if not files:
+        raise UsageError(f"{folder} holds no weights: model.safetensors is missing")
+    return files
+
+
+class HubModel(nn.Module):
+    """A language model of any architecture, run by transformers, behind the methods of ``nn.llama.Llama``.
+
+    Layers cannot be entered in the middle (``start``, ``stop``, ``hidden``), and packing (``segments``) is not offered.
+
+    Args:
+        network: What ``AutoModelForCausalLM`` loaded.
+    """
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.network = network
+        self.config = network.config
+
+    def hidden(
+        self,
+        ids: Tensor,
+        mask: Tensor | None = None,
+        *,
+        start: int = 0,
+        stop: int | None = None,
+        hidden: Tensor | None = None,
+        segments: Tensor | None = None,
+    ) -> Tensor:
+        """Run the body: see ``Llama.hidden``.
+
+        Raises:
+            ConfigError: If asked for a part of the layers, or for packing.
+        """
+        if start or stop is not None or hidden is not None or segments is not None:
+            kind = getattr(self.config, "model_type", "this")
+            raise ConfigError(f"a model of kind '{kind}' runs whole and unpacked; a Llama model can do both")
+        positions = None if mask is None else (mask.long().cumsum(1) - 1).clamp(min=0)
+        real = None if mask is None else mask.long()
+        body = self.network.base_model
+        return body(input_ids=ids, attention_mask=real, position_ids=positions, use_cache=False).last_hidden_state
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Score every token of the vocabulary as the next one, ``[..., D] -> [..., V]``."""
+        head = self.network.get_output_embeddings()
+        return head(hidden.reshape(-1, hidden.shape[-1])).view(*hidden.shape[:-1], head.weight.shape[0])
+
+    def logp(
+        self,
+        ids: Tensor,
+        mask: Tensor | None = None,
+        *,
+        first: int | Tensor = 1,
+        temperature: float = 1.0,
+        segments: Tensor | None = None,
+        start: int = 0,
+        hidden: Tensor | None = None,
+    ) -> Tensor:
+        """Return the log-probability of each token given those before it: see ``Llama.logp``."""
+        states = self.hidden(ids, mask, start=start, hidden=hidden, segments=segments)
+        return token_logp(self, states, ids, wanted_tokens(ids, mask, first), temperature)[0]
+
+    def cache(self, rows: int, columns: int) -> HubCache:
+        """Start a cache: see ``Llama.cache``."""
+        return HubCache(torch.zeros(rows, 0, dtype=torch.bool, device=self.network.device))
+
+    @torch.no_grad()
+    def extend(self, cache: HubCache, ids: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Read more tokens and return the logits after the last: see ``Llama.extend``."""
+        real = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask
+        cache.real = torch.cat([cache.real, real], 1)
+        positions = (cache.real.long().cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+        result = self.network(
+            input_ids=ids, attention_mask=cache.real.long(), position_ids=positions, past_key_values=cache.past,
+            use_cache=True, logits_to_keep=1,
+        )  # fmt: skip
+        cache.past = result.past_key_values
+        return result.logits[:, -1]
+
+
+class HubCache:
+    """What a ``HubModel`` has read so far: transformers' own cache, and which tokens are real."""
+
+    def __init__(self, real: Tensor) -> None:
+        self.real = real
+        self.past: Any = None
+
+    def keep(self, rows: Tensor) -> None:
+        """Drop all sequences but these, ``[b]`` indices."""
+        self.real = self.real[rows]
+        self.past.batch_select_indices(rows)
+
+
+def _load_other(folder: Path, dtype: torch.dtype) -> HubModel:
+    """Load an architecture that is not ours through transformers, and check that its head is a plain product."""
+    transformers = text_package("transformers")
+    _need(weight_files(folder), folder)
+    try:
+        network = transformers.AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True
+        )
+    except Exception as problem:  # transformers raises whatever its parsers raise
+        raise UsageError(f"transformers cannot load {folder} without running code from it: {problem}") from problem
+    model = HubModel(network.eval())
+    with torch.no_grad():
+        ids = torch.arange(4)[None] % int(network.config.get_text_config().vocab_size)
+        whole, ours = network(input_ids=ids).logits.float(), model.logits(model.hidden(ids)).float()
+    if not torch.allclose(whole, ours, rtol=1e-2, atol=1e-2):
+        raise UsageError(f"{folder}: this architecture changes its logits after the head, which is not supported")
+    return model
