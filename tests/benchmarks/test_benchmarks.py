@@ -131,3 +131,4 @@ def test_peers_have_our_versions():
     assert {name: ours[name] for name in ("torch", "gymnasium")} == {
         name: peers[name] for name in ("torch", "gymnasium")
     }
+    assert pinned(FOLDER / "peers_text.txt")["torch"] == ours["torch"]
