@@ -13,24 +13,25 @@ from typing import TYPE_CHECKING, Any
 from cumulant import group, sweeps
 from cumulant.catalogue import copy as copy
 from cumulant.catalogue import default_config as default_config
+from cumulant.catalogue import listed_as_text, short_name
 from cumulant.catalogue import listing as listing
 from cumulant.catalogue import preset_for as preset_for
-from cumulant.catalogue import short_name
 from cumulant.envs import lookup
 from cumulant.errors import ConfigError, RunError, StorageError, UsageError
 from cumulant.group import members
-from cumulant.spec import check_spec, check_trust, make_spec, read_spec, same_environment, whole, written_by
+from cumulant.spec import check_spec, check_trust, code_in, make_spec, read_spec, same_environment, whole, written_by
 from cumulant.sweeps import SweepResult as SweepResult
 from cumulant.sweeps import read_plan as read_plan
+from cumulant.trained import evaluate_text, is_text_run, member
 from cumulant.trained import film as film
 from cumulant.trained import load as load
-from cumulant.trained import member
 from cumulant.training import threads
 from cumulant.training import train_one as train_one
 
 if TYPE_CHECKING:
     from cumulant.engine.policy import Policy
 
+_FIGURES = ("episodes", "return_mean", "return_interval", "outcomes", "figures")  # of an evaluation, in a summary
 Row = dict[str, float]
 Progress = Callable[[int, Row], None]
 
@@ -60,8 +61,8 @@ class TrainResult:
     evaluation: Mapping[str, Any] = field(repr=False)
 
     @property
-    def policy(self) -> Policy:
-        """The best policy (of the seed with the best evaluation)."""
+    def policy(self) -> Any:
+        """The best policy (of the seed with the best evaluation), or the language model: what ``load`` returns."""
         return load(self.run)
 
     def summary(self) -> dict[str, Any]:
@@ -76,7 +77,7 @@ class TrainResult:
             "seconds": round(self.seconds, 3),
             "training_seconds": round(self.training_seconds, 3),
             "steps_per_second": round(self.steps / max(self.training_seconds, 1e-9), 1),
-            **{key: self.evaluation.get(key) for key in ("episodes", "return_mean", "return_interval", "outcomes")},
+            **{key: self.evaluation[key] for key in _FIGURES if key in self.evaluation},
             **({"notice": self.evaluation["notice"]} if "notice" in self.evaluation else {}),
         }
 
@@ -102,11 +103,12 @@ def train(
     progress: Progress | None = None,
     **fields: Any,
 ) -> TrainResult:
-    """Train an algorithm on an environment, evaluate the best policy, and write a report.
+    """Train an algorithm on an environment or on text, evaluate what it learned, and write a report.
 
     Args:
         algo: Name ("ppo"), file ("my/ppo.py") or dotted module.
-        env: Short name ("warfarin"), Gymnasium id ("CartPole-v1"), or path of a class ("package.module:EnvClass").
+        env: Short name ("warfarin"), Gymnasium id ("CartPole-v1"), or path of a class ("package.module:EnvClass"). For what
+            learns from text: a data set ("movie-snippets"), or a file of JSONL, Parquet or text.
         seed: First seed.
         seeds: How many seeds; several run in parallel, one process a core.
         out: Directory of the run; by default the next free one under ``runs/``.
@@ -238,9 +240,9 @@ def resume(run: Path | str, *, trust: bool = False, progress: Progress | None = 
     specs = group.specs(directory) if is_group else dict.fromkeys(runs, read_spec(directory))
     for seed, spec in specs.items():
         check_spec(spec, directory)
-        network = spec["config"].get("network")
-        own_net = network.get("net") if isinstance(network, dict) else None
-        names = [spec["algo"], spec["env"], *spec["env_options"].values(), own_net]
+        names = [spec["algo"], *code_in(spec["config"]), *spec["env_options"].values()]
+        if not listed_as_text(spec["algo"]):  # there it is a data set, which is read and never imported
+            names.append(spec["env"])
         check_trust(names, written_by(runs.get(seed, directory / f"seed_{seed}")), directory, trust)
     if is_group:
         group.resume(directory, progress)
@@ -258,7 +260,7 @@ def evaluate(
     env_options: Mapping[str, Any] | None = None,
     trust: bool = False,
 ) -> dict[str, Any]:
-    """Evaluate a policy greedily on held-out episodes.
+    """Evaluate a policy greedily on held-out episodes, or a trained language model on held-out text.
 
     Args:
         policy: A policy, or the directory of a run.
@@ -270,11 +272,17 @@ def evaluate(
 
     Returns:
         Plain JSON values: ``episodes``, ``return_mean``, ``return_interval`` (95 %), ``outcomes``, and what else the
-        environment's own evaluation brings.
+        environment's own evaluation brings; of a run on text its ``figures``.
     """
     from cumulant.engine.evaluate import default_episodes
     from cumulant.engine.evaluate import evaluate as run_evaluation
 
+    if isinstance(policy, str | Path) and is_text_run(Path(policy)):
+        if env is not None or episodes is not None or env_options:
+            raise UsageError(
+                f"{policy} was trained on text: it is evaluated on all of its held-out text, without options"
+            )
+        return evaluate_text(Path(policy), trust)
     where = "the policy" if not isinstance(policy, str | Path) else member(Path(policy))
     if isinstance(where, Path) and (where / "config.json").exists():  # a policy folder on its own has none
         read_spec(where)

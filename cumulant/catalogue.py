@@ -9,6 +9,7 @@ import ast
 import dataclasses
 import functools
 import importlib
+import re
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from cumulant.loading import is_path, load_module
 from cumulant.presets import PRESETS, Preset
 
 _PACKAGE = Path(__file__).parent
+TEXT = "language model"  # CATEGORY of the algorithms that learn from text instead of acting in an environment
+_TEXT_FILES = (".jsonl", ".json", ".parquet", ".txt", ".csv")
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,11 @@ class Listed:
     summary: str
     category: str = ""
     use: str = ""
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it learns from text instead of acting in an environment."""
+        return self.category == TEXT
 
 
 @functools.cache
@@ -87,6 +95,38 @@ def short_name(algo: str) -> str:
     ('ppo', 'ppo', 'foo')
     """
     return Path(algo).stem if algo.endswith(".py") else algo.rpartition(".")[2]
+
+
+def is_text(module: Any) -> bool:
+    """Return whether an algorithm learns from text instead of acting in an environment."""
+    return getattr(module, "CATEGORY", "") == TEXT
+
+
+def listed_as_text(algo: str) -> bool:
+    """Return whether an algorithm of ours learns from text; false for anybody's own file, which is not imported."""
+    return algo in algorithms() and algorithms()[algo].is_text
+
+
+def check_target(module: Any, algo: str, target: str) -> None:
+    """Refuse an environment for an algorithm that learns from text, and text for one that acts.
+
+    Args:
+        module: The algorithm.
+        algo: What it is called.
+        target: What it shall be trained on.
+
+    Raises:
+        UsageError: Naming what fits.
+    """
+    if not is_text(module):
+        if target.endswith(_TEXT_FILES):
+            stages = ", ".join(name for name, listed in algorithms().items() if listed.is_text)
+            raise UsageError(f"'{algo}' acts in an environment, and '{target}' is text (what reads text: {stages})")
+    elif not Path(target).exists() and (lookup.find(target) or re.search(r"-v\d+$|:\w+$", target)):
+        raise UsageError(
+            f"'{algo}' learns from text, and '{target}' is an environment: name a data set of ours, "
+            "or a file (JSONL, Parquet, text)"
+        )
 
 
 def preset_for(algo: str, env: str) -> Preset | None:

@@ -22,6 +22,7 @@ from cumulant.processes import Workers, cores
 from cumulant.stats import mean_interval
 
 Progress = Callable[[int, dict[str, float]], None]
+_BOTH = "from the lowest to the highest end of both seeds' own 95 % intervals"
 
 
 def start(directory: Path, specs: Sequence[Mapping[str, Any]], progress: Progress | None = None) -> None:
@@ -198,12 +199,10 @@ def merge(evaluations: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
     """
     every = list(evaluations.values())
     first_seed, first = next(iter(evaluations.items()))
+    if first.get("kind") == "text":
+        return _merge_text(evaluations)
     merged = dict(first)
-    merged["intervals"] = (
-        "from the lowest to the highest end of both seeds' own 95 % intervals"
-        if len(every) == 2
-        else "95 %, over seeds and episodes"
-    )
+    merged["intervals"] = _BOTH if len(every) == 2 else "95 %, over seeds and episodes"
     returned = _merge_measure([{"mean": e["return_mean"], "interval": e["return_interval"]} for e in every])
     merged["return_mean"], merged["return_interval"] = returned["mean"], returned["interval"]
     merged["outcomes"] = _merge_measures([e["outcomes"] for e in every])
@@ -242,6 +241,28 @@ def merge(evaluations: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
     if "trajectories" in first:
         merged["trajectories"] = first["trajectories"] | {"seed": first_seed}
     return {key: value for key, value in merged.items() if value != []}
+
+
+def _merge_text(evaluations: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return one evaluation of several language models: means of their figures; samples and tables are the first seed's."""
+    every = list(evaluations.values())
+    first_seed, first = next(iter(evaluations.items()))
+    figures = {}
+    for name, figure in first["figures"].items():
+        if all(name in each["figures"] for each in every):
+            own = [each["figures"][name] for each in every]
+            merged = _merge_measure(
+                [{"mean": f["value"], "interval": [f.get("low", f["value"]), f.get("high", f["value"])]} for f in own]
+            )
+            figures[name] = figure | dict(zip(("value", "low", "high"), (merged["mean"], *merged["interval"])))
+    return {
+        **first,
+        "figures": figures,
+        "intervals": _BOTH if len(every) == 2 else "95 %, over seeds and held-out texts",
+        "agent_seeds": [{"seed": seed, "figures": each["figures"]} for seed, each in evaluations.items()],
+        "samples": [{**sample, "seed": first_seed} for sample in first.get("samples", [])],
+        "tables": [{**table, "title": f"{table['title']} (seed {first_seed})"} for table in first.get("tables", [])],
+    }
 
 
 def _merge_measures(measures: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import operator
 import os
+import re
 import shlex
 import warnings
 from collections.abc import Iterable, Mapping
@@ -62,13 +63,18 @@ def make_spec(
         raise ConfigError(f"checkpoint_seconds = {checkpoint_seconds}: it must be at least 0")
     FaultLimits(max_faults := whole("max_faults", max_faults), env_timeout)  # refuses what cannot be
     module = catalogue.load_algorithm(algo)
+    env = os.fspath(env)
+    catalogue.check_target(module, algo, env)
     if config is None:
         values = to_dict(catalogue.default_config(module, algo, env, fields))
     else:
         values = _values_of(config, env, fields)
         env_options = values["env_options"] if env_options is None else env_options
     options = dict(env_options or {})
-    if lookup.find(env) is not None:
+    if catalogue.is_text(module):
+        if options:
+            raise ConfigError(f"env_options = {options}: a text has none")
+    elif lookup.find(env) is not None:
         options = lookup.resolved(env, options)
         lookup.build(env, options)  # refuses what it would import now rather than in a worker
     try:  # as it will be read again: numpy's numbers as numbers, tuples as lists
@@ -163,6 +169,22 @@ def written_by(run: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8")).get("host")
     except (OSError, ValueError, AttributeError):
         return None
+
+
+def code_in(config: Mapping[str, Any]) -> list[str]:
+    """Return what in the fields of an algorithm looks like a path of somebody's own code: ``module:function``, ``file.py``.
+
+    >>> code_in({"network": {"net": "nets.py:Wide"}, "reward": "lab.rewards:polite", "model": "runs/sft-001", "beta": 0.1})
+    ['nets.py:Wide', 'lab.rewards:polite']
+    """
+    found: list[str] = []
+    for value in config.values():
+        for each in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(each, Mapping):
+                found += code_in(each)
+            elif isinstance(each, str) and re.fullmatch(r"(?s).+:[A-Za-z_]\w*|.+\.py", each):
+                found.append(each)
+    return found
 
 
 def check_trust(names: Iterable[Any], host: Any, where: Path | str, trust: bool) -> None:

@@ -105,6 +105,8 @@ def make_plan(
     from cumulant.run.manifest import host
 
     spec = make_spec(algo, env, **terms, **fields)
+    if catalogue.is_text(catalogue.load_algorithm(algo)):
+        raise ConfigError(f"a sweep compares the returns of episodes: '{algo}' learns from text and has none")
     flat = {name for key, value in fields.items() for name in (value if isinstance(value, Mapping) else [key])}
     space = search.space(_config_of(spec), wanted, flat)
     require_optuna()

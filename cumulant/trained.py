@@ -1,27 +1,29 @@
-"""What a training left behind: its policy, and an episode of it on film."""
+"""What a training left behind: its policy and an episode of it on film, or its language model."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from cumulant import group, sweeps
+from cumulant import catalogue, group, sweeps
+from cumulant.errors import RunError, UsageError
 from cumulant.group import members
-from cumulant.spec import check_trust, read_spec
-
-if TYPE_CHECKING:
-    from cumulant.engine.policy import Policy
+from cumulant.spec import check_spec, check_trust, code_in, read_spec, written_by
+from cumulant.training import checked
 
 
-def load(run: Path | str, which: str = "best", *, trust: bool = False) -> Policy:
-    """Load the policy of a run.
+def load(run: Path | str, which: str = "best", *, trust: bool = False) -> Any:
+    """Load the policy of a run, or the language model of one on text.
 
     Args:
-        run: Directory of a run, of a group of seeds (then the seed with the best evaluation), or of a sweep (then its best
-            trial).
-        which: "best" by periodic evaluation, or "last".
+        run: Directory of a run, of a group of seeds (then the seed with the best evaluation; on text the first one), or of a
+            sweep (then its best trial).
+        which: "best" by periodic evaluation, or "last". On text there is one model.
         trust: Whether to import a network of somebody's own although another machine wrote the run; nothing else that the
             run names is imported.
+
+    Returns:
+        A ``Policy`` with ``act(obs)``, or a ``LanguageModel`` with ``generate(prompts)``.
 
     Raises:
         RunError: If there is no policy, or if it names foreign code and is not trusted.
@@ -55,11 +57,51 @@ def film(run: Path | str, seed: int = 0, *, trust: bool = False) -> Path:
 
     directory = member(Path(run))
     spec = read_spec(directory)
+    if is_text_run(directory):
+        raise UsageError(f"{directory} was trained on text: there is no episode to film; its report shows samples")
     policy = load(directory, trust=trust)
     check_trust([spec["env"], *spec["env_options"].values()], policy.card.get("host"), directory, trust)
     video.film(policy, spec["env"], spec["env_options"], seed, directory)
     write_report(directory)
     return directory / video.PICTURE
+
+
+def is_text_run(directory: Path) -> bool:
+    """Return whether a directory is of a run, or a group of seeds, of an algorithm that learns from text."""
+    try:
+        runs = list(members(directory).values())
+        return (runs[0] / "model").is_dir() or catalogue.listed_as_text(group.read_spec(directory)["algo"])
+    except RunError:  # a policy folder, or nothing at all
+        return False
+
+
+def evaluate_text(directory: Path, trust: bool) -> dict[str, Any]:
+    """Evaluate the model of a run on text once more.
+
+    An algorithm whose evaluation takes little beside its training has a function ``evaluate(config, directory)`` for this.
+
+    Raises:
+        RunError: If the run is not finished, or names foreign code and is not trusted.
+        UsageError: If its algorithm has none.
+    """
+    from cumulant.run.config import from_dict
+
+    run = next(iter(members(directory).values()))
+    spec = check_spec(group.read_spec(run), run)
+    check_trust([spec["algo"], *code_in(spec["config"])], written_by(run), run, trust)
+    module = catalogue.load_algorithm(spec["algo"])
+    if not hasattr(module, "evaluate"):
+        raise UsageError(
+            f"'{spec['algo']}' judges its model at the end of the training only: see {run / 'evaluation.json'}"
+        )
+    _refuse_unfinished(run)
+    config = from_dict(module.Config, {**spec["config"], "env": spec["env"], "env_options": {}}, where=spec["algo"])
+    return checked(module.evaluate(config, run), spec["algo"])
+
+
+def _refuse_unfinished(run: Path) -> None:
+    if not (run / "model").is_dir():
+        raise RunError(f"{run} has no model yet: `cumulant resume {run}` finishes it")
 
 
 def member(directory: Path) -> Path:

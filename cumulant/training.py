@@ -1,7 +1,8 @@
-"""One run from start to end: train, evaluate the best policy on other episodes, write down what came out."""
+"""One run from start to end: train, evaluate what was learned on other episodes or texts, write down what came out."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from cumulant import catalogue
 from cumulant.catalogue import short_name
+from cumulant.errors import NumericsError, UsageError
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # as malloc.h numbers them
 Progress = Callable[[int, dict[str, float]], None]
@@ -17,7 +19,7 @@ Progress = Callable[[int, dict[str, float]], None]
 def train_one(
     spec: Mapping[str, Any], directory: Path, *, resume: bool = False, progress: Progress | None = None
 ) -> dict[str, Any]:
-    """Train one seed, evaluate its best policy, and write ``evaluation.json``; return the evaluation.
+    """Train one seed, evaluate what it learned, and write ``evaluation.json``; return the evaluation.
 
     Args:
         spec: What ``make_spec`` returned.
@@ -42,16 +44,37 @@ def train_one(
         every = float(spec.get("checkpoint_seconds", 20.0))
         run = Run(directory, spec, resume=resume, checkpoint_every_seconds=every, on_row=on_row)
         try:
-            policy = module.train(config, run)
-            episodes = default_episodes(env)
-            evaluation = run_evaluation(policy, env, episodes, 0, options, label=short_name(spec["algo"]))
-            policy.card["evaluation"] = {
-                key: evaluation[key] for key in ("episodes", "seed", "return_mean", "return_interval", "outcomes")
-            }
-            policy.save(directory / "policy", "best")
+            learned = module.train(config, run)
+            if catalogue.is_text(module):  # it has saved its model, and judged it as befits its stage
+                evaluation = checked(learned, spec["algo"])
+            else:
+                episodes = default_episodes(env)
+                evaluation = run_evaluation(learned, env, episodes, 0, options, label=short_name(spec["algo"]))
+                learned.card["evaluation"] = {
+                    key: evaluation[key] for key in ("episodes", "seed", "return_mean", "return_interval", "outcomes")
+                }
+                learned.save(directory / "policy", "best")
             run.write("evaluation.json", evaluation)  # last: it marks the seed as finished
         finally:
             run.close()
+    return evaluation
+
+
+def checked(evaluation: Any, algo: str) -> dict[str, Any]:
+    """Return the evaluation of an algorithm that learns from text if it can be shown and compared.
+
+    Raises:
+        UsageError: If it is not of the form ``{"kind": "text", "figures": {name: {"value": 1.0, ...}}, ...}``.
+        NumericsError: If a figure is no finite number (message names it).
+    """
+    if not isinstance(evaluation, dict) or evaluation.get("kind") != "text" or "figures" not in evaluation:
+        raise UsageError(f'algorithm \'{algo}\': train must return its evaluation, with "kind": "text" and "figures"')
+    for name, figure in evaluation["figures"].items():
+        for part in ("value", "low", "high"):
+            if part in figure and not math.isfinite(figure[part]):
+                raise NumericsError(
+                    f"evaluation of '{algo}': {name} has the {part} {figure[part]}; its weights are saved"
+                )
     return evaluation
 
 

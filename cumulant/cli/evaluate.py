@@ -15,7 +15,9 @@ from cumulant.errors import EnvironmentFault, UsageError
 
 def run(words: list[str]) -> Any:
     """Run the verb and return what ``--json`` prints."""
-    parser = Parser("evaluate", "Evaluate a run's policy greedily on held-out episodes.")
+    parser = Parser(
+        "evaluate", "Evaluate a run's policy greedily on held-out episodes, or its language model on held-out text."
+    )
     parser.add_argument("run", type=Path, help="directory of a run, group or policy")
     parser.add_argument("--env", help="another environment than the one it was trained on")
     parser.add_argument(

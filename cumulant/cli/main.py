@@ -14,10 +14,10 @@ from cumulant import __version__
 from cumulant.errors import CumulantError, Interrupted, UsageError, did_you_mean
 
 VERBS = {
-    "train": "train an algorithm on an environment, evaluate it, write a report",
+    "train": "train an algorithm on an environment or on text, evaluate it, write a report",
     "sweep": "search an algorithm's fields for those that do best on an environment",
     "resume": "continue a run or a sweep where its last checkpoint left it",
-    "evaluate": "evaluate a run's policy on held-out episodes",
+    "evaluate": "evaluate a run on held-out episodes or texts",
     "report": "write a run's report.html again and show it here",
     "compare": "put several runs side by side",
     "list": "list algorithms, environments and protocols",

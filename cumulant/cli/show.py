@@ -12,21 +12,21 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cumulant import api
+from cumulant import api, catalogue
 
 Progress = Callable[[int, dict[str, float]], None]
 
 
 @contextmanager
-def training_progress(known: argparse.Namespace, config: Any) -> Iterator[Progress]:
-    """Show a training live; say beforehand which preset it uses, and what must be said of the environment."""
+def training_progress(known: argparse.Namespace, config: Any, text: bool) -> Iterator[Progress]:
+    """Show a training live; say beforehand which preset it uses, and what must be said of the environment or the text."""
     console = Console(stderr=True, quiet=known.quiet)
     notice, preset = api.notice(known.target), api.preset_for(known.algo, known.target)
     if notice:
         console.print(escape(notice), style="bold")
     if preset is not None:
         console.print(escape(f"preset for {known.algo} on {known.target}: {preset.seen}"), style="dim")
-    with _live(f"{known.algo} on {known.target}", config.total_steps, known.quiet) as progress:
+    with _live(f"{known.algo} on {known.target}", config.total_steps, known.quiet, text) as progress:
         yield progress
 
 
@@ -35,15 +35,16 @@ def resume_progress(known: argparse.Namespace) -> Iterator[Progress]:
     """Show a resumed training live."""
     spec = api.read_spec(known.run)
     total = int(spec["config"].get("total_steps", 0))
-    with _live(f"{spec['algo']} on {spec['env']}, resumed", total, known.quiet) as progress:
+    text = catalogue.listed_as_text(spec["algo"])
+    with _live(f"{spec['algo']} on {spec['env']}, resumed", total, known.quiet, text) as progress:
         yield progress
 
 
 @contextmanager
-def _live(title: str, total_steps: int, silent: bool) -> Iterator[Progress]:
+def _live(title: str, total_steps: int, silent: bool, text: bool) -> Iterator[Progress]:
     from cumulant.report.progress import LiveProgress
 
-    with LiveProgress(title, silent=silent) as live:
+    with LiveProgress(title, silent=silent, text=text) as live:
         yield lambda seed, row: live.update(seed, {**row, "total_steps": total_steps})
 
 

@@ -1,4 +1,4 @@
-"""cumulant train ALGO TARGET [--field value ...]."""
+"""cumulant train ALGO TARGET [--field value ...]: TARGET is an environment, or text for algorithms that learn from text."""
 
 from __future__ import annotations
 
@@ -23,9 +23,14 @@ from cumulant.errors import ConfigError, UsageError, did_you_mean
 
 def run(words: list[str]) -> Any:
     """Run the verb and return what ``--json`` prints."""
-    parser = Parser("train", "Train an algorithm on an environment, evaluate it, write a report.", add_help=False)
+    what = "Train an algorithm on an environment or on text, evaluate it, write a report."
+    parser = Parser("train", what, add_help=False)
     parser.add_argument("algo", nargs="?", help="algorithm: a name, my/ppo.py, or mylab.algos.foo")
-    parser.add_argument("target", nargs="?", help="environment: a name, a Gymnasium id, or package.module:EnvClass")
+    parser.add_argument(
+        "target",
+        nargs="?",
+        help="environment: a name, a Gymnasium id, or package.module:EnvClass; or text: a data set or a file of it",
+    )
     parser.add_argument("--out", type=Path, help="directory of the run (default: the next free one under runs/)")
     parser.add_argument("--seed", type=int, default=0, help="first seed (default 0)")
     parser.add_argument("--seeds", type=int, default=1, help="number of seeds, trained in parallel (default 1)")
@@ -41,12 +46,13 @@ def run(words: list[str]) -> Any:
         parser.error("name an algorithm and an environment, as in `cumulant train ppo warfarin`")
 
     module = catalogue.load_algorithm(known.algo)
+    catalogue.check_target(module, known.algo, known.target)
     if known.help:  # what is the same for all of them; their fields follow
         print(f"{parser.format_help()}\nAnd of {known.algo} on {known.target}:\n")
     config, env_options = parse_fields(module, known.algo, known.target, rest, known.help)
     env_options = env_options_of(known, env_options)
     config = with_device(config, known.device)
-    with training_progress(known, config) as progress:
+    with training_progress(known, config, catalogue.is_text(module)) as progress:
         result = api.train(
             known.algo,
             known.target,
@@ -111,7 +117,7 @@ def parse_fields(
     """
     preset = api.preset_for(algo, target)
     defaults = api.default_config(module, algo, target)
-    native = lookup.find(target)
+    native = None if catalogue.is_text(module) else lookup.find(target)
     parts: list[tuple[str, Any, Any]] = [("config", module.Config, defaults)]
     if native is not None:
         options_class = lookup.options_class(target)

@@ -130,6 +130,11 @@ def _table(kind: tuple[str, ...], members: Sequence[tuple[RunGroup, str]]) -> di
                 "measures": {key: _measure(measure) for key, measure in result.measures.items()},
             }
         )
+    if all(
+        group.evaluation and group.evaluation.is_text for group, _ in members
+    ):  # stages have figures of their own too
+        common = [key for key in columns if all(key in group.result().measures for group, _ in members)]
+        columns = {key: column for key, column in columns.items() if key in common} or columns
     shown = [vars(column) for column in columns.values()]
     return {"title": ", ".join(kind), "columns": shown, "runs": runs}
 

@@ -12,7 +12,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from cumulant.report import plots, video
+from cumulant.report import plots, text_html, video
 from cumulant.report.evaluation import Column, Comparison, Evaluation, Measure, Subgroup, Trajectories, default_column
 from cumulant.report.load import RunGroup, load
 from cumulant.report.markup import document, write_page
@@ -62,7 +62,7 @@ def page(group: RunGroup) -> str:
     parts = [_head(group, title), _cards(group), video.section(group.path), _learning(group)]
     if evaluation is not None:
         parts += [_comparisons(evaluation), _trajectories(evaluation.trajectories), _policy_map(evaluation)]
-        parts += [_subgroups(evaluation)]
+        parts += [_subgroups(evaluation), text_html.evaluation(evaluation)]
     parts += [_terms(group), _seeds(group), _details(group)]
     manifest = group.first.manifest
     versions = manifest.get("versions")
@@ -96,7 +96,8 @@ def _head(group: RunGroup, title: str) -> str:
 def _cards(group: RunGroup) -> str:
     result = group.result()
     comparison = group.evaluation.comparisons[0] if group.evaluation and group.evaluation.comparisons else None
-    main = ["return"] + ([result.outcome.key] if result.outcome else [])
+    of_text = group.evaluation is not None and group.evaluation.is_text
+    main = list(result.columns)[:1] if of_text else ["return"] + ([result.outcome.key] if result.outcome else [])
     keys = [*main, *(key for key in result.columns if key not in main)]
     cards = []
     for key in [key for key in keys if key in result.measures][:5]:
@@ -116,7 +117,8 @@ def _cards(group: RunGroup) -> str:
         return '<p class="note">Nothing has been measured yet.</p>'
     episodes = group.evaluation.episodes if group.evaluation else None
     source = f"From the {result.source}" if result.measures else "No result yet"
-    source += f" on {episodes:,} held-out episodes" if episodes and result.source == "evaluation" else ""
+    items = "texts" if of_text else "episodes"
+    source += f" on {episodes:,} held-out {items}" if episodes and result.source == "evaluation" else ""
     if group.evaluation is None:
         source += "; 'cumulant evaluate' makes the evaluation that is not there yet"
     kind = group.evaluation.intervals if group.evaluation else "95 %"
@@ -154,8 +156,8 @@ def _learning(group: RunGroup) -> str:
             )
         )
         bands.append((curve.band, points is not None))
-    if not figures:
-        return _section("Learning", '<p class="note">No metrics have been written yet.</p>')
+    if not figures:  # no episodes: a run on text, or one that has just begun
+        return text_html.curves(group)
     caption = "Line: mean of the training episodes."
     caption += f" Shaded: {bands[0][0]}." if bands[0][0] else ""
     caption += " Thin lines: single seeds." if len(group.runs) > 1 else ""

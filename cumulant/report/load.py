@@ -16,7 +16,8 @@ import numpy as np
 
 from cumulant.errors import RunError
 from cumulant.report.curves import Curve, merge, with_spread
-from cumulant.report.evaluation import Column, Evaluation, Measure, default_column, parse_evaluation
+from cumulant.report.evaluation import Column, Evaluation, Measure, default_column
+from cumulant.report.parsing import parse_evaluation
 from cumulant.report.wording import first_outcome, number, outcome_name, plain
 from cumulant.stats import mean_interval
 
@@ -108,7 +109,7 @@ class Result:
     """What a run or a group reached.
 
     Args:
-        measures: "return" and the outcomes, in the units that ``columns`` name.
+        measures: "return" and the outcomes, or the figures of a language model, in the units that ``columns`` name.
         columns: How each is shown.
         source: Where the figures come from, in words.
     """
@@ -172,6 +173,11 @@ class RunGroup:
         """Return the metrics of a group over all seeds, see `RunData.keys`."""
         return list(dict.fromkeys(key for run in self.runs for key in run.keys(group)))
 
+    @property
+    def metrics(self) -> list[str]:
+        """Every metric over all seeds, in order of appearance, without those that count."""
+        return list(dict.fromkeys(key for run in self.runs for row in run.rows for key in row if "/" in key))
+
     def curve(self, key: str) -> Curve | None:
         """Return a metric such as ``"episode/return"`` merged over seeds, see `curves.merge`; None when not logged.
 
@@ -185,9 +191,9 @@ class RunGroup:
 
         In order: the evaluation; the mean of the seeds' own evaluations; the last periodic evaluation; the last rows.
         """
-        if self.evaluation is not None and "return" in self.evaluation.measures:
+        if self.evaluation is not None and self.evaluation.has_result:
             return Result(self.evaluation.measures, _columns(self.evaluation), "evaluation")
-        own = [run.evaluation for run in self.runs if run.evaluation and "return" in run.evaluation.measures]
+        own = [run.evaluation for run in self.runs if run.evaluation and run.evaluation.has_result]
         if own:
             means = {key: [e.measures[key].mean for e in own if key in e.measures] for key in own[0].measures}
             merged = {key: _over_seeds(values) for key, values in means.items()}

@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from cumulant.report.wording import (
     MISSING,
+    brief,
     clock,
     duration,
     first_outcome,
     fixed,
     magnitude,
+    metric_name,
     number,
     outcome_name,
     plain,
@@ -78,6 +80,11 @@ class _Seed:
         digits = 1 if mean is not None and abs(mean) < 1000 else 0
         return fixed(mean, digits) + (f" ± {fixed(std, digits)}" if with_std and std is not None else "")
 
+    def measure(self) -> tuple[str, str] | None:
+        """What stands for the return where there are no episodes: the first number of the rows that has a name."""
+        key = next((key for key in self.values if "/" in key), None)
+        return None if key is None else (metric_name(key), brief(self.values[key]))
+
     def outcome(self, group: str) -> tuple[str, str] | None:
         """The first outcome of a group: its name, and its value with the unit."""
         key = first_outcome([name[len(group) + 1 :] for name in self.values if name.startswith(group + "/")])
@@ -98,6 +105,7 @@ class LiveProgress:
         console: A rich console; by default one on stderr.
         plain_seconds: Where there is no terminal: seconds between two lines of a seed.
         now: The clock, for tests.
+        text: Whether there are no episodes: then the first metric of the rows stands in the place of the return.
 
     Use it as ``with LiveProgress("ppo on warfarin") as progress: progress.update(0, row)``, where a row is a metrics
     row plus ``"seconds"`` (of training so far) and ``"total_steps"``.
@@ -110,7 +118,9 @@ class LiveProgress:
         console: Console | None = None,
         plain_seconds: float = 10.0,
         now: Callable[[], float] = time.monotonic,
+        text: bool = False,
     ) -> None:
+        self.text = text
         self.title = plain(title, 80)
         self.silent = silent
         self.plain_seconds = plain_seconds
@@ -183,6 +193,8 @@ class LiveProgress:
         parts.append(f"took {duration(state.seconds)}" if state.finished else f"{clock(state.left)} left")
         if "episode/return" in state.values:
             parts.append(f"return {state.pair('episode', True)}")
+        measure = state.measure() if self.text else None
+        parts += [" ".join(measure)] if measure else []
         outcome = state.outcome("outcome")
         parts += [" ".join(outcome)] if outcome else []
         self._console.print(Text("  ".join(part for part in parts if part)), soft_wrap=True)
@@ -198,13 +210,14 @@ class LiveProgress:
 
         assert self._console is not None
         states = list(self._seeds.values())
+        measure = next((found[0] for state in states if (found := state.measure())), None) if self.text else "return"
         outcome = next((found[0] for state in states if (found := state.outcome("outcome"))), None)
         evaluated = self._console.width >= 90 and any("eval/return" in state.values for state in states)
         taken = 50 + (len(outcome) + 2 if outcome else 0) + (16 if evaluated else 0)
         bar_width = max(6, min(32, self._console.width - taken))
         table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-        for head in ("", "", "", "steps/s", "left", "return"):
-            table.add_column(head, justify="right", no_wrap=True)
+        for head in ("", "", "", "steps/s", "left", measure or ""):
+            table.add_column(Text(head), justify="right", no_wrap=True)
         if outcome is not None:
             table.add_column(Text(outcome), justify="right", no_wrap=True)
         if evaluated:
@@ -213,7 +226,8 @@ class LiveProgress:
             bar = ProgressBar(total=max(state.total, 1.0), completed=state.steps, width=bar_width)
             left = "✓ " + clock(state.seconds) if state.finished else clock(state.left)
             cells: list[Any] = [f"seed {seed}", bar, f"{100 * state.share:.0f} %", magnitude(state.speed), left]
-            cells.append(Text(state.pair("episode", True), style="bold cyan"))
+            shown = (state.measure() or ("", MISSING))[1] if self.text else state.pair("episode", True)
+            cells.append(Text(shown, style="bold cyan"))
             if outcome is not None:
                 cells.append(Text((state.outcome("outcome") or ("", MISSING))[1], style="bold cyan"))
             if evaluated:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cumulant.report import text_terminal
 from cumulant.report.curves import Curve
 from cumulant.report.evaluation import (
     Column,
@@ -20,9 +21,9 @@ from cumulant.report.evaluation import (
     Measure,
     Subgroup,
     default_column,
-    parse_evaluation,
 )
 from cumulant.report.load import RunGroup
+from cumulant.report.parsing import parse_evaluation
 from cumulant.report.progress import LiveProgress
 from cumulant.report.wording import (
     MISSING,
@@ -33,6 +34,7 @@ from cumulant.report.wording import (
     fixed,
     glued,
     magnitude,
+    metric_name,
     outcome_name,
     plain,
     spread,
@@ -63,6 +65,7 @@ def show_evaluation(evaluation: Evaluation | Mapping[str, Any], console: Console
         _show_comparison(comparison, known, screen)
     for subgroup in known.subgroups:
         _show_subgroup(subgroup, known, screen)
+    text_terminal.show(known, screen)
     for problem in known.problems:
         screen.print(_text(f"note: {plain(problem, 400)}", "yellow"))
     _show_notice(known.notice, screen)
@@ -102,9 +105,15 @@ def show_run(group: RunGroup, console: Console | None = None) -> None:
             name = outcome_name(key)
             title = name.label + (f", {name.unit}" if name.unit else "")
             charts.append(_chart(curve.scaled(name.factor), title, width))
+    for metric in [] if charts else text_terminal.chosen_metrics(group.metrics):
+        curve = group.curve(metric)
+        if curve is not None:
+            charts.append(_chart(curve, metric_name(metric), width))
     if charts:
         screen.print()
         screen.print(Columns(charts, padding=(0, 2)))
+    if group.evaluation is not None:
+        text_terminal.show(group.evaluation, screen)
     for problem in group.problems:
         screen.print(_text(f"note: {plain(problem, 400)}", "yellow"))
     _show_notice(group.evaluation.notice if group.evaluation else "", screen)
@@ -166,12 +175,15 @@ def _measures(measures: Mapping[str, Measure], columns: Mapping[str, Column]) ->
     from rich.table import Table
 
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    first = next(iter(measures), "")
     for key, measure in measures.items():
         column = columns.get(key, default_column(key))
         known = measure.low is not None and measure.low != measure.high
         ends = f"{fixed(measure.low, column.digits)} to {fixed(measure.high, column.digits)}" if known else ""
         value = fixed(measure.mean, column.digits) + (f" {column.unit}" if column.unit else "")
-        table.add_row(_text(column.label), _text(value, "bold cyan" if key == "return" else "bold"), _text(ends, "dim"))
+        table.add_row(
+            _text(column.label), _text(value, "bold cyan" if key in ("return", first) else "bold"), _text(ends, "dim")
+        )
     return table
 
 

@@ -60,6 +60,17 @@ def plain(value: object, limit: int = 200) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
+def plain_lines(value: object, limit: int = 4000) -> str:
+    r"""Return text like `plain`, but with its line breaks: for what a language model wrote.
+
+    >>> plain_lines("two\nlines\x1b[2J")
+    'two\nlines�[2J'
+    """
+    text = value if isinstance(value, str) else plain(value, limit)
+    cut = text if len(text) <= limit else text[: limit - 1] + "…"
+    return "\n".join(plain(line, limit) for line in re.split(r"\r\n|[\n\r]", cut))
+
+
 def number(value: object) -> float | None:
     """Return a finite float of a size that can be drawn (below 1e30), or None for everything else.
 
@@ -176,6 +187,16 @@ def outcome_name(key: str) -> Name:
     (Name(label='time in range', unit='%', factor=100.0), 'goals scored')
     """
     return _NAMES.get(key) or Name(plain(key, 40).replace("_", " "), "", 1.0)
+
+
+def metric_name(key: str) -> str:
+    """Return how a metric is called that has no name of its own.
+
+    >>> metric_name("loss/held_out"), metric_name("tokens/s")
+    ('held out (loss)', 's (tokens)')
+    """
+    group, _, name = plain(key, 60).partition("/")
+    return f"{name.replace('_', ' ')} ({group.replace('_', ' ')})" if name else group
 
 
 def first_outcome(keys: Iterable[str]) -> str | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from cumulant.errors import RunError, RunInUse, StorageError
 from cumulant.run.checkpoint import UNFINISHED, refused
 
-FOLDERS = ("state", "policy", "tensorboard")
+FOLDERS = ("state", "policy", "model", "adapter", "tensorboard")
 
 
 def lock(directory: Path) -> int:

@@ -51,7 +51,9 @@ def test_commands_exist(command):
         assert verb in VERBS, command
     if "|" not in words and words[0] == "train" and words[1].islower() and "/" not in words[1] and len(words) > 2:
         assert words[1] in catalogue.algorithms(), command
-        if words[2] not in ("ENV", "my_env.py:MyEnv"):
+        if catalogue.algorithms()[words[1]].is_text:
+            assert not lookup.find(words[2]), command
+        elif words[2] not in ("ENV", "my_env.py:MyEnv"):
             path = words[2].partition(":")[0]
             assert (ROOT / path).exists() or make_vector(words[2], 1, 0), command
 

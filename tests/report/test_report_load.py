@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from cumulant.errors import RunError
 from cumulant.report.curves import merge, with_spread
-from cumulant.report.evaluation import parse_evaluation
 from cumulant.report.load import load, load_run
+from cumulant.report.parsing import parse_evaluation
 from cumulant.report.wording import number, plain
 from cumulant.stats import mean_interval
 

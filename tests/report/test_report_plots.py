@@ -16,7 +16,8 @@ import pytest
 
 from cumulant.report import plots, theme
 from cumulant.report.curves import merge
-from cumulant.report.evaluation import Evaluation, PolicyMap, parse_evaluation
+from cumulant.report.evaluation import Evaluation, PolicyMap
+from cumulant.report.parsing import parse_evaluation
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from cumulant.report.curves import merge
-from cumulant.report.evaluation import parse_evaluation
 from cumulant.report.load import load
+from cumulant.report.parsing import parse_evaluation
 from cumulant.report.terminal import LiveProgress, _chart, show_evaluation, show_run
 
 HOSTILE = "[bold red]pwned[/] [link=http://x]y[/link] \x1b]0;title\x07\x1b[2J \u202e"
