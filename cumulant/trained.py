@@ -71,7 +71,7 @@ def is_text_run(directory: Path) -> bool:
     try:
         runs = list(members(directory).values())
         return (runs[0] / "model").is_dir() or catalogue.listed_as_text(group.read_spec(directory)["algo"])
-    except RunError:  # a policy folder, or nothing at all
+    except (RunError, OSError, TypeError, AttributeError):  # a policy folder, something damaged, or nothing at all
         return False
 
 
