@@ -1,4 +1,4 @@
-"""Load and save language models as Hugging Face directories: config.json, safetensors, tokenizer.
+"""Load and save language models: Hugging Face directories (config.json, safetensors, tokenizer), GGUF files, embedded weights.
 
 Llama-style models become ``nn.llama.Llama``; any other architecture runs through transformers behind the same methods.
 Nothing is unpickled, and code that comes with a model is never run.
@@ -18,8 +18,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from cumulant.data.materials import MATERIALS, fetch
 from cumulant.errors import ConfigError, UsageError
 from cumulant.loading import text_package
+from cumulant.nn.gguf import load_gguf
 from cumulant.nn.llama import Llama, LlamaConfig
 from cumulant.nn.token_logp import token_logp, wanted_tokens
 from cumulant.run.checkpoint import UNFINISHED, refused
@@ -47,7 +49,8 @@ def load_model(
     """Load a language model and its tokenizer.
 
     Args:
-        path: A Hugging Face directory, or a run directory that holds one as ``model/``.
+        path: A Hugging Face directory, a run directory that holds one as ``model/``, a ``.gguf`` file, or the name of embedded
+            weights ("smollm2-135m": fetched on first use).
         dtype: "float32", "bfloat16" or "auto" (what this machine is faster in), or a torch dtype.
         generator: Source of the weights where the directory has a configuration and no weights.
 
@@ -57,8 +60,13 @@ def load_model(
     Raises:
         UsageError: If there is no such directory, it lacks a file, or its weights are not safetensors (message says which).
         MissingPackage: If transformers is not installed.
+        MaterialError: If embedded weights cannot be fetched.
     """
     dtype = pick_dtype(dtype) if isinstance(dtype, str) else dtype
+    if str(path) in MATERIALS and MATERIALS[str(path)].kind == "model":
+        return load_gguf(fetch(str(path))["model.gguf"], dtype)
+    if str(path).endswith(".gguf") and Path(path).is_file():
+        return load_gguf(path, dtype)
     folder = find_folder(path)
     settings = _read_json(folder / "config.json")
     shape = LlamaConfig.from_hub(settings)
