@@ -6,10 +6,16 @@ norm, a checkpoint is one array, and compiled code can work on the same memory.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
+
+
+class Vector(Protocol):
+    """All parameters as one vector with its gradient: `Flat`, or `nn.masters.Masters`."""
+
+    parameter: nn.Parameter
 
 
 class Flat:
@@ -83,7 +89,7 @@ class FlatAdam:
 
     def __init__(
         self,
-        flat: Flat,
+        flat: Vector,
         learning_rate: float,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
