@@ -83,8 +83,10 @@ class TrainResult:
 
 
 def notice(env: str) -> str:
-    """Return what must be said wherever results of an environment are shown; "" for nothing."""
-    return lookup.notice(env)
+    """Return what must be said wherever results of an environment, or an embedded text, are shown; "" for nothing."""
+    from cumulant.data.materials import MATERIALS, attribution
+
+    return lookup.notice(env) or "\n".join(attribution(name) for name in env.split("+") if name in MATERIALS)
 
 
 def train(

@@ -118,15 +118,21 @@ def check_target(module: Any, algo: str, target: str) -> None:
     Raises:
         UsageError: Naming what fits.
     """
+    from cumulant.data.materials import MATERIALS
+
+    sets = [name for name, material in MATERIALS.items() if material.kind.startswith("text")]
+    is_set = all(name in sets for name in target.split("+"))
     if not is_text(module):
-        if target.endswith(_TEXT_FILES):
+        if is_set or target.endswith(_TEXT_FILES):
             stages = ", ".join(name for name, listed in algorithms().items() if listed.is_text)
             raise UsageError(f"'{algo}' acts in an environment, and '{target}' is text (what reads text: {stages})")
-    elif not Path(target).exists() and (lookup.find(target) or re.search(r"-v\d+$|:\w+$", target)):
-        raise UsageError(
-            f"'{algo}' learns from text, and '{target}' is an environment: name a data set of ours, "
-            "or a file (JSONL, Parquet, text)"
-        )
+    elif not is_set and not Path(target).expanduser().exists():
+        if lookup.find(target) or re.search(r"-v\d+$|:\w+$", target):
+            raise UsageError(
+                f"'{algo}' learns from text, and '{target}' is an environment: give a file (JSONL, Parquet, text) "
+                f"or one of {', '.join(sets)}"
+            )
+        raise UsageError(f"there is no text '{target}': no such file, and no such set: {did_you_mean(target, sets)}")
 
 
 def preset_for(algo: str, env: str) -> Preset | None:

@@ -140,6 +140,35 @@ def mean_interval(x: ArrayLike, level: float = 0.95, axis: int | None = None) ->
     return _interval(mean, mean - half, mean + half)
 
 
+def ratio_interval(numerator: ArrayLike, denominator: ArrayLike, level: float = 0.95) -> Interval:
+    """Estimate a ratio of sums over items, such as bits over characters of many texts, and its interval.
+
+        ratio = sum_i a_i / sum_i b_i,    variance = n / (n - 1) sum_i (a_i - ratio b_i)^2 / (sum_i b_i)^2
+
+    Not the mean of the items' own ratios: there a short item weighs as much as a long one.
+
+    Args:
+        numerator: a, ``[N]``.
+        denominator: b, ``[N]``, not negative, of a sum above 0.
+        level: Of the Student-t interval.
+
+    Returns:
+        The ratio; ends NaN for a single item.
+
+    Source: Cochran 1977, "Sampling Techniques", eq. 6.3 and 6.13, without the finite-population correction.
+
+    >>> ratio_interval([1.0, 2.0, 3.0], [2.0, 4.0, 6.0])
+    Interval(mean=0.5, low=0.5, high=0.5)
+    """
+    a, b = np.asarray(numerator, dtype=np.float64), np.asarray(denominator, dtype=np.float64)
+    ratio, n = float(a.sum() / b.sum()), len(a)
+    if n < 2:
+        return Interval(ratio, math.nan, math.nan)
+    error = math.sqrt(n / (n - 1) * float(((a - ratio * b) ** 2).sum())) / float(b.sum())
+    half = student_t_quantile(0.5 + level / 2, n - 1) * error
+    return Interval(ratio, ratio - half, ratio + half)
+
+
 def mean_over_seeds(x: ArrayLike, level: float = 0.95) -> Interval:
     """Return the mean over seeds and its interval, from every seed's episodes.
 

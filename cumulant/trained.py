@@ -31,6 +31,8 @@ def load(run: Path | str, which: str = "best", *, trust: bool = False) -> Any:
     from cumulant.engine.policy import Policy, code_named_in
 
     directory = member(Path(run))
+    if is_text_run(directory):
+        return _language_model(next(iter(members(directory).values())))
     if group.seeds_of(directory):
         directory = max(members(directory).values(), key=group.score)
     if (directory / "policy").is_dir():
@@ -97,6 +99,13 @@ def evaluate_text(directory: Path, trust: bool) -> dict[str, Any]:
     _refuse_unfinished(run)
     config = from_dict(module.Config, {**spec["config"], "env": spec["env"], "env_options": {}}, where=spec["algo"])
     return checked(module.evaluate(config, run), spec["algo"])
+
+
+def _language_model(run: Path) -> Any:
+    from cumulant.engine.language_model import LanguageModel
+
+    _refuse_unfinished(run)
+    return LanguageModel.load(run)
 
 
 def _refuse_unfinished(run: Path) -> None:

@@ -194,3 +194,22 @@ def test_running_refuses_another_shape() -> None:
         seen.update(np.zeros(3))
     with pytest.raises(ValueError, match="merge"):
         seen.merge(stats.Running((3,)))
+
+
+def test_a_ratio_of_sums_covers_the_truth_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    inside = 0
+    for _ in range(1000):
+        characters = rng.integers(5, 80, 40).astype(float)
+        bits = characters * 2.0 * rng.gamma(8.0, 1 / 8.0, 40)  # long texts weigh more, and vary more
+        found = stats.ratio_interval(bits, characters)
+        inside += found.low <= 2.0 <= found.high
+        assert found.mean == pytest.approx(bits.sum() / characters.sum())
+    assert 0.92 <= inside / 1000 <= 0.97
+
+
+def test_one_item_has_a_ratio_and_no_interval():
+    mean, low, high = stats.ratio_interval([3.0], [2.0])
+    assert mean == 1.5
+    assert math.isnan(low)
+    assert math.isnan(high)

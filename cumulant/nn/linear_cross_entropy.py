@@ -1,7 +1,7 @@
 """The loss of a language model without its logits: the last product and the cross-entropy in one, a block of tokens at a time.
 
 A vocabulary of 49,152 and 1,024 tokens make 200 MB of logits, and as much again for their gradient. Here a block's logits become
-their own gradient in place while they are still in the cache, and only the gradients of the hidden states and of the matrix are kept.
+their own gradient in place while they are still in the cache; only the gradients of hidden states and of the matrix are kept.
 
 Axes: N tokens, D width, V vocabulary.
 """

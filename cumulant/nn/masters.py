@@ -18,8 +18,8 @@ from cumulant.errors import ConfigError
 class Masters:
     """The master copy of parameters and the sum of their gradients.
 
-    Matrices come first in the vector, then what should not decay (norms, biases), so that ``decay`` is one operation. It takes the
-    place of ``nn.flat.Flat`` in ``FlatAdam``.
+    Matrices come first in the vector, then what should not decay (norms, biases), so that ``decay`` is one operation. It takes
+    the place of ``nn.flat.Flat`` in ``FlatAdam``.
 
     Args:
         parameters: What is trained, all of one dtype; each once (tied weights are one parameter).
@@ -43,7 +43,9 @@ class Masters:
         self.parts = sorted(parameters, key=lambda part: part.dim() < 2)
         dtypes = {part.dtype for part in self.parts}
         if len(dtypes) != 1:
-            raise ConfigError(f"what is trained must have one number format, and has {sorted(map(str, dtypes)) or 'none'}")
+            raise ConfigError(
+                f"what is trained must have one number format, and has {sorted(map(str, dtypes)) or 'none'}"
+            )
         self.decayed = sum(part.numel() for part in self.parts if part.dim() >= 2)
         vector = torch.cat([part.detach().reshape(-1) for part in self.parts])
         # the model's own numbers, one vector too; in float32 it is the master itself
@@ -98,6 +100,15 @@ class Masters:
         """Give the model the masters' values; call it after each step."""
         if not self.is_own:
             self._own.copy_(self.parameter.data)
+
+    def release(self) -> None:
+        """Make the model a float32 one that holds the masters' own values, for saving; nothing is trained after it."""
+        start = 0
+        for part in self.parts:
+            stop = start + part.numel()
+            part.grad = None
+            part.data = self.parameter.data[start:stop].view_as(part)
+            start = stop
 
     def state_dict(self) -> dict[str, Any]:
         """The masters."""

@@ -31,7 +31,10 @@ def test_parts_over_the_count_of_the_whole_add_up():
     parts = [linear_cross_entropy(hidden[i : i + 5], head, target[i : i + 5], len(target)) for i in range(0, 37, 5)]
     torch.testing.assert_close(sum(parts), whole, rtol=1e-12, atol=0.0)
     torch.testing.assert_close(
-        torch.autograd.grad(sum(parts), (hidden, head)), torch.autograd.grad(whole, (hidden, head)), rtol=1e-9, atol=1e-13
+        torch.autograd.grad(sum(parts), (hidden, head)),
+        torch.autograd.grad(whole, (hidden, head)),
+        rtol=1e-9,
+        atol=1e-13,
     )
 
 

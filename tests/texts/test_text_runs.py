@@ -103,6 +103,9 @@ def test_what_a_text_has_not_is_refused_in_one_line(cli, finished, text):
         ["train", BIGRAMS, "warfarin"],
         ["train", BIGRAMS, text, "--env-option", "a=1"],
         ["train", BIGRAMS, "nowhere.txt"],
+        ["train", BIGRAMS, "movie-snipets"],
+        ["train", BIGRAMS, "sentiment-lexicon"],
+        ["train", "ppo", "movie-snippets"],
         ["train", "ppo", "tales.txt"],
         ["train", "ppo", "pairs.jsonl"],
     ):
