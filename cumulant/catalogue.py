@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cumulant.data.materials import MATERIALS
 from cumulant.envs import lookup
 from cumulant.envs.lookup import literal
 from cumulant.errors import StorageError, UsageError, did_you_mean
@@ -217,7 +218,7 @@ def _groups_of_fields(config: Any) -> dict[str, str]:
 
 
 def listing() -> dict[str, dict[str, dict[str, str]]]:
-    """Return algorithms, environments and protocols by name, with what there is to say of each."""
+    """Return algorithms, environments, protocols and embedded data by name, with what there is to say of each."""
     return {
         "algos": {
             name: {"category": a.category, "summary": a.summary, "use": a.use} for name, a in algorithms().items()
@@ -227,6 +228,10 @@ def listing() -> dict[str, dict[str, dict[str, str]]]:
             for name, e in lookup.listing().items()
         },
         "protocols": {name: {"kind": p.category, "summary": p.summary} for name, p in protocols().items()},
+        "data": {
+            name: {"kind": m.kind, "summary": m.summary, "licence": m.licence, "citation": m.citation}
+            for name, m in MATERIALS.items()
+        },
     }
 
 

@@ -103,12 +103,13 @@ def show_comparison(comparison: Mapping[str, Any]) -> None:
 
 
 def show_listing(listing: Mapping[str, Mapping[str, Mapping[str, str]]]) -> None:
-    """Print algorithms, environments and protocols as tables."""
+    """Print algorithms, environments, protocols and embedded data as tables."""
     console = Console()
     columns = {
         "algos": ("Algorithms", ("category", "summary", "use")),
         "envs": ("Environments (any Gymnasium id or module:EnvClass works too)", ("gym_id", "summary")),
         "protocols": ("Clinical protocols (our re-codings; research and education only)", ("kind", "summary")),
+        "data": ("Embedded texts and models (fetched by pip when first used)", ("kind", "summary", "licence")),
     }
     for what, entries in listing.items():
         title, fields = columns[what]

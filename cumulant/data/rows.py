@@ -131,6 +131,11 @@ def read_rows(data: Any, split: Split) -> list[Row]:
     return rows
 
 
+def read_all(data: Any) -> list[Row]:
+    """Read all rows of a user's data, in their order; see `read_rows`."""
+    return [row for part in _parts(data).values() for row in part]
+
+
 def is_held_out(key: str, fraction: float = HELD_OUT) -> bool:
     """Whether a prompt or text belongs to the held-out part, by its hash.
 
