@@ -114,7 +114,7 @@ def show_listing(listing: Mapping[str, Mapping[str, Mapping[str, str]]]) -> None
     for what, entries in listing.items():
         title, fields = columns[what]
         table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), title_style="bold")
-        table.add_column("name", style="bold")
+        table.add_column("name", style="bold", no_wrap=True)
         for field in fields:
             table.add_column(field.replace("_", " "))
         for name, entry in entries.items():

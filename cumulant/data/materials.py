@@ -150,7 +150,7 @@ MATERIALS: dict[str, Material] = {
     ),
     "movie-reviews": Material(
         "text",
-        "25,000 film reviews as pre-training text, cut into sentences.",
+        "24,904 different film reviews as pre-training text, cut into sentences.",
         _REVIEWS,
         ("reviews.csv",),
         _REVIEWS_LICENCE,

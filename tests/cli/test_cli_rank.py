@@ -174,7 +174,7 @@ def test_a_disk_that_is_full_keeps_what_was_answered(file, workspace):
     def limit():
         resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 40, len(before) + 40))
 
-    command = [sys.executable, "-X", "pycache_prefix=/dev/null", "-m", "cumulant", "rank", file, "--rater", "ann"]
+    command = [sys.executable, "-B", "-m", "cumulant", "rank", file, "--rater", "ann"]
     ran = subprocess.run(command, input="a\n", capture_output=True, text=True, preexec_fn=limit, timeout=120)
     assert ran.returncode == 1
     assert "preferences.jsonl could not be written" in ran.stderr

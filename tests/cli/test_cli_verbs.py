@@ -119,7 +119,7 @@ def test_list(cli):
     assert everything["algos"].keys() == catalogue.algorithms().keys()
     assert everything["envs"].keys() == lookup.listing().keys()
     assert everything["protocols"].keys() == catalogue.protocols().keys()
-    for what in ("algos", "envs", "protocols"):
+    for what in ("algos", "envs", "protocols", "data"):
         assert cli("list", what, "--json").json == {what: everything[what]}
         shown = cli("list", what).out
         assert all(name in shown for name in everything[what])

@@ -8,6 +8,7 @@ import pytest
 
 from cumulant import catalogue
 from cumulant.cli.main import VERBS
+from cumulant.data.materials import MATERIALS
 from cumulant.engine.vector import make_vector
 from cumulant.envs import lookup
 
@@ -25,6 +26,14 @@ def test_every_algorithm_has_its_row():
 
 def test_every_environment_has_its_row():
     assert first_column("docs/environments.md") == set(lookup.listing())
+
+
+def test_every_embedded_material_has_its_row_with_its_licence():
+    page = (ROOT / "docs/language_models.md").read_text()
+    assert first_column("docs/language_models.md") >= set(MATERIALS)
+    for name, material in MATERIALS.items():
+        (row,) = [line for line in page.splitlines() if line.startswith(f"| `{name}` |")]
+        assert material.licence in row or name == "movie-reviews-simple"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
