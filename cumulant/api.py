@@ -323,15 +323,22 @@ def is_sweep(run: Path | str) -> bool:
     return sweeps.is_sweep(Path(run))
 
 
-def write_report(run: Path | str) -> Path:
-    """Write ``report.html`` of a run, a group or a sweep and return its path."""
-    from cumulant.report import html, sweep_html
+def is_align(run: Path | str) -> bool:
+    """Return whether a directory is one of an alignment."""
+    from cumulant.report.align_load import is_align as known
 
-    return (sweep_html if is_sweep(run) else html).write_report(Path(run))
+    return known(Path(run))
+
+
+def write_report(run: Path | str) -> Path:
+    """Write ``report.html`` of a run, a group, a sweep or an alignment and return its path."""
+    from cumulant.report import align_html, html, sweep_html
+
+    return (align_html if is_align(run) else sweep_html if is_sweep(run) else html).write_report(Path(run))
 
 
 def compare(runs: Sequence[Path | str]) -> dict[str, Any]:
-    """Compare runs or groups by their evaluations; see ``cumulant.report.compare``."""
+    """Compare runs or groups by their evaluations, alignments model by model; see ``cumulant.report.compare``."""
     from cumulant.report.compare import compare as compare_runs
 
     return compare_runs([Path(run) for run in runs])

@@ -12,8 +12,8 @@ from cumulant.cli.show import show_comparison
 
 def run(words: list[str]) -> Any:
     """Run the verb and return what ``--json`` prints."""
-    parser = Parser("compare", "Put several runs or groups side by side.")
-    parser.add_argument("runs", type=Path, nargs="+", help="directories of runs or groups")
+    parser = Parser("compare", "Put several runs, groups or alignments side by side.")
+    parser.add_argument("runs", type=Path, nargs="+", help="directories of runs, groups or alignments")
     add_json(parser)
     known = parser.parse_args(words)
     comparison = api.compare(known.runs)

@@ -6,13 +6,16 @@ import argparse
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from cumulant import api, catalogue
+
+if TYPE_CHECKING:
+    from cumulant.report.align_terminal import AlignProgress
 
 Progress = Callable[[int, dict[str, float]], None]
 
@@ -67,6 +70,25 @@ def show_sweep(directory: Path) -> None:
 
     console = Console(highlight=False)
     show(load_sweep(directory), console)
+    console.print(f"\nreport: [bold]{escape(str(directory / 'report.html'))}[/bold]")
+
+
+@contextmanager
+def align_progress(title: str, stages: tuple[str, ...], quiet: bool) -> Iterator[AlignProgress]:
+    """Show the stages of an alignment live."""
+    from cumulant.report.align_terminal import AlignProgress
+
+    with AlignProgress(title, stages, silent=quiet) as progress:
+        yield progress
+
+
+def show_align(directory: Path) -> None:
+    """Print what an alignment made, and where its report is."""
+    from cumulant.report.align_load import load_align
+    from cumulant.report.align_terminal import show_align as show
+
+    console = Console(highlight=False)
+    show(load_align(directory), console)
     console.print(f"\nreport: [bold]{escape(str(directory / 'report.html'))}[/bold]")
 
 

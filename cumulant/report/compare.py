@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cumulant.report import align_compare
+from cumulant.report.align_load import is_align, load_align
 from cumulant.report.evaluation import Column, Measure
 from cumulant.report.load import RunGroup, load
 from cumulant.report.wording import algo_name, duration, fixed, magnitude, plain, spread
@@ -19,10 +21,10 @@ APART = ("schedule",)
 
 
 def compare(paths: Iterable[str | Path]) -> dict[str, Any]:
-    """Compare runs or groups of seeds.
+    """Compare runs, groups of seeds, or alignments.
 
     Args:
-        paths: Run directories.
+        paths: Run directories, or align directories, of which every model is a row.
 
     Returns:
         ``{"tables": [{"title", "columns", "runs"}], "warnings": [...], "notice": ...}``, ready for JSON. A run has
@@ -32,22 +34,27 @@ def compare(paths: Iterable[str | Path]) -> dict[str, Any]:
     Raises:
         RunError: If a path is no run (message names it).
     """
-    groups = [load(path) for path in paths]
-    labels = _labels([group.path for group in groups])
+    places = [Path(path) for path in paths]
+    named = list(zip(places, _labels(places)))
+    alignments = [(load_align(place), label) for place, label in named if is_align(place)]
+    labels = [label for place, label in named if not is_align(place)]
+    groups = [load(place) for place in places if not is_align(place)]
     tables: dict[tuple[str, ...], list[tuple[RunGroup, str]]] = {}
     for group, label in zip(groups, labels):
         tables.setdefault(_kind(group), []).append((group, label))
     warnings = [f"{label}: {problem}" for group, label in zip(groups, labels) for problem in group.problems]
+    made, more = align_compare.tables(alignments)
+    warnings += more
     if len(tables) > 1:
         warnings.append(
             "these runs differ in environment or schedule: each table is a comparison of its own, and figures of "
             "different tables must not be set against each other"
         )
-    made = []
     for kind, members in tables.items():
         warnings += _differences(members)
         made.append(_table(kind, members))
-    notices = [group.evaluation.notice for group in groups if group.evaluation and group.evaluation.notice]
+    notices = [align.notice for align, _ in alignments if align.notice]
+    notices += [group.evaluation.notice for group in groups if group.evaluation and group.evaluation.notice]
     return {"tables": made, "warnings": warnings, "notice": notices[0] if notices else ""}
 
 
@@ -63,7 +70,8 @@ def to_markdown(result: Mapping[str, Any]) -> str:
         heads += [entry["label"] + (f" ({entry['unit']})" if entry["unit"] else "") for entry in table["columns"]]
         lines = [heads, ["---"] * 5 + ["---:"] * len(table["columns"])]
         for run in table["runs"]:
-            cells = [run["label"], algo_name(run["algo"]), str(len(run["seeds"])), magnitude(run["steps"])]
+            label = f"{run['model']}, {run['label']}" if "model" in run else run["label"]
+            cells = [label, algo_name(run["algo"]), str(len(run["seeds"])), magnitude(run["steps"])]
             cells.append(duration(run["seconds"]))
             for entry in table["columns"]:
                 measure = run["measures"].get(entry["key"])

@@ -142,6 +142,8 @@ def show_compare(result: Mapping[str, Any], console: Console | None = None) -> N
 
 
 def _run_label(run: Mapping[str, Any]) -> str:
+    if "model" in run:
+        return f"{run['model']}\n{run['label']}"
     seeds = f"{len(run['seeds'])} seed" + ("s" if len(run["seeds"]) != 1 else "")
     trained = f"{magnitude(run['steps'])} steps, {duration(run['seconds'])}"
     return f"{run['label']}\n{algo_name(run['algo'])}, {seeds}\n{trained}"
