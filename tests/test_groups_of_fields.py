@@ -3,7 +3,7 @@
 import pytest
 
 from cumulant import api
-from cumulant.algos import dqn
+from cumulant.algos import dqn, sac
 from cumulant.errors import ConfigError
 from cumulant.presets import PRESETS, Preset
 from cumulant.run.config import to_dict
@@ -39,6 +39,13 @@ def test_a_field_of_a_group_may_be_given_by_its_own_name(preset):
     assert config_of(network=dqn.NetworkConfig(noisy=True), dueling=True)["network"] == to_dict(
         dqn.NetworkConfig(noisy=True, dueling=True)
     )
+
+
+def test_the_rest_of_a_group_is_the_default_of_the_algorithm():
+    """SAC's networks have another activation than networks have by default, and its replay another capacity."""
+    config = api.make_spec("sac", "CartPole-v1", hidden=(7,), replay={"n_step": 3})["config"]
+    assert config["network"] == to_dict(sac.NetworkConfig(hidden=(7,), activation="relu"))
+    assert config["replay"] == to_dict(sac.ReplayConfig(n_step=3, capacity=1_000_000))
 
 
 def test_a_wrong_field_of_a_group_is_named(preset):

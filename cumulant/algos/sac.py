@@ -43,6 +43,7 @@ from cumulant.maths.soft import (
 )
 from cumulant.maths.value import one_step_target, value_loss
 from cumulant.nn.actor import Actor, Temperature
+from cumulant.nn.backward import frozen
 from cumulant.nn.flat import Flat, FlatAdam
 from cumulant.nn.heads import Categorical
 from cumulant.nn.network import NetworkConfig
@@ -156,7 +157,6 @@ def train(config: Config, run: Run) -> Policy:
     total = -(-config.total_steps // steps_per_iteration)
     eval_every = max(1, config.eval_every_steps // steps_per_iteration if config.eval_every_steps else total // 20)
     entropy_wanted = wanted_entropy(config, actor)
-    actor_parameters = list(actor.parameters())
 
     def updates_after(steps: int) -> int:
         return int(max(0, steps - config.warmup_steps) * config.updates_per_step)
@@ -197,9 +197,10 @@ def train(config: Config, run: Run) -> Policy:
                 critic_loss.backward()
                 critics_optimizer.step()
 
-                loss, entropy = policy_loss(actor, critics, temperature, multiplier, encoded, now_noise)
+                with frozen(critics):
+                    loss, entropy = policy_loss(actor, critics, temperature, multiplier, encoded, now_noise)
                 actor_flat.zero_grad()
-                loss.mean().backward(inputs=actor_parameters)  # the critics' own gradients are not even computed
+                loss.mean().backward()
                 actor_optimizer.step()
 
                 if config.temperature is None:

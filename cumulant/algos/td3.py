@@ -28,6 +28,7 @@ from cumulant.maths.policy import smoothed_action
 from cumulant.maths.schedules import linear
 from cumulant.maths.value import one_step_target, value_loss
 from cumulant.nn.actor import Actor
+from cumulant.nn.backward import frozen
 from cumulant.nn.flat import Flat, FlatAdam
 from cumulant.nn.network import NetworkConfig
 from cumulant.nn.q_critic import QCritics
@@ -132,7 +133,6 @@ def train(config: Config, run: Run) -> Policy:
     steps_per_iteration = config.num_envs * config.horizon
     total = -(-config.total_steps // steps_per_iteration)
     eval_every = max(1, config.eval_every_steps // steps_per_iteration if config.eval_every_steps else total // 20)
-    actor_parameters = list(actor.parameters())
 
     def updates_after(steps: int) -> int:
         return int(max(0, steps - config.warmup_steps) * config.updates_per_step)
@@ -177,9 +177,10 @@ def train(config: Config, run: Run) -> Policy:
                     replay.prioritise(batch.slot, (q.detach() - target).abs().mean(0).cpu().numpy())
 
                 if update % config.policy_every == 0:
-                    policy_loss = -critics(encoded, actor.mode(encoded), members=1).mean()
+                    with frozen(critics):
+                        policy_loss = -critics(encoded, actor.mode(encoded), members=1).mean()
                     actor_flat.zero_grad()
-                    policy_loss.backward(inputs=actor_parameters)  # the critics' own gradients are not even computed
+                    policy_loss.backward()
                     actor_optimizer.step()
                     policy_losses.append(policy_loss.detach())
                     slow_actor_flat.parameter.data.lerp_(actor_flat.parameter.data, config.polyak)

@@ -30,6 +30,7 @@ from cumulant.maths.distributional import quantile_huber_loss, quantile_target, 
 from cumulant.maths.schedules import linear
 from cumulant.maths.soft import sac_policy_loss, temperature_loss
 from cumulant.nn.actor import Actor, Temperature
+from cumulant.nn.backward import frozen
 from cumulant.nn.flat import Flat, FlatAdam
 from cumulant.nn.network import NetworkConfig
 from cumulant.nn.q_critic import QCritics
@@ -142,7 +143,6 @@ def train(config: Config, run: Run) -> Policy:
     total = -(-config.total_steps // steps_per_iteration)
     eval_every = max(1, config.eval_every_steps // steps_per_iteration if config.eval_every_steps else total // 20)
     entropy_wanted = actor.head.size * (math.log(config.target_spread) + 0.5 * math.log(2.0 * math.pi * math.e))
-    actor_parameters = list(actor.parameters())
 
     def updates_after(steps: int) -> int:
         return int(max(0, steps - config.warmup_steps) * config.updates_per_step)
@@ -183,9 +183,11 @@ def train(config: Config, run: Run) -> Policy:
                 critics_optimizer.step()
 
                 new_action, logp = actor.head.sample_logp(actor(encoded), now_noise)
-                loss = sac_policy_loss(critics(encoded, new_action).mean((0, 2)), logp, temperature())
+                with frozen(critics):
+                    new_q = critics(encoded, new_action).mean((0, 2))
+                loss = sac_policy_loss(new_q, logp, temperature())
                 actor_flat.zero_grad()
-                loss.mean().backward(inputs=actor_parameters)  # the critics' own gradients are not even computed
+                loss.mean().backward()
                 actor_optimizer.step()
 
                 if config.temperature is None:

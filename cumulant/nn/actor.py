@@ -9,6 +9,7 @@ import torch
 from gymnasium import spaces
 from torch import nn
 
+from cumulant.nn.backward import run_layers
 from cumulant.nn.encoder import checked_mask_size, encode, split_mask
 from cumulant.nn.heads import Categorical
 from cumulant.nn.network import tower, trunk
@@ -95,7 +96,7 @@ class Actor(nn.Module):
     def forward(self, encoded: torch.Tensor) -> torch.Tensor:
         """Return what the head needs for each observation."""
         seen, mask = split_mask(encoded, self.mask_size)
-        outputs = self.layers(self.trunk(seen))
+        outputs = run_layers(self.layers, self.trunk(seen))
         return outputs if mask is None else outputs.masked_fill(mask < 0.5, -torch.inf)
 
     def sample(self, encoded: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:

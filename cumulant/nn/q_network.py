@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from cumulant.errors import ConfigError
 from cumulant.maths.exploration import epsilon_greedy
+from cumulant.nn.backward import run_layers
 from cumulant.nn.encoder import checked_mask_size, encode, split_mask
 from cumulant.nn.heads import Categorical
 from cumulant.nn.mlp import mlp
@@ -121,7 +122,7 @@ class QNetwork(nn.Module):
             noise: Of ``noise``; None for the mean weights.
         """
         seen = self.trunk(split_mask(encoded, self.mask_size)[0])
-        out = self.layers(seen) if noise is None else self._noisy(seen, noise)
+        out = run_layers(self.layers, seen) if noise is None else self._noisy(seen, noise)
         if self.dueling:
             out = out.unflatten(-1, (-1, self.num_atoms))
             value, advantage = out[..., :1, :], out[..., 1:, :]

@@ -46,7 +46,7 @@ def from_dict(cls: type[T], values: Mapping[str, Any], where: str = "config") ->
 
     Args:
         cls: The dataclass.
-        values: Field values; missing ones keep their defaults.
+        values: Field values; missing ones keep their defaults, also those of a group of fields that is given in part.
         where: What to call this config in error messages.
 
     Raises:
@@ -60,11 +60,17 @@ def from_dict(cls: type[T], values: Mapping[str, Any], where: str = "config") ->
     cumulant.errors.ConfigError: config: there is no field 'gama': did you mean 'gamma'?
     """
     hints = typing.get_type_hints(cls)
-    known = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    known = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     resolved = {}
     for key, value in values.items():
         if key not in known:
-            raise ConfigError(f"{where}: there is no field '{key}': {did_you_mean(key, known)}")
+            raise ConfigError(f"{where}: there is no field '{key}': {did_you_mean(key, list(known))}")
+        make = known[key].default_factory
+        if isinstance(value, Mapping) and dataclasses.is_dataclass(hints[key]) and make is not dataclasses.MISSING:
+            value = {
+                **vars(make()),
+                **value,
+            }  # a group in part keeps this class's defaults, not those of the group's own
         resolved[key] = _coerce(hints[key], value, f"{where}: {key}")
     return cls(**resolved)
 

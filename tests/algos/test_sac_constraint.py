@@ -21,6 +21,7 @@ SETTING = {
     "warmup_steps": 128,
     "polyak": 0.1,
     "hidden": (32, 32),
+    "activation": "tanh",
     "temperature": 0.005,
     "eval_every_steps": 10**6,
     "eval_episodes": 8,

@@ -1,0 +1,96 @@
+"""A perceptron by hand gives the values and gradients of autograd, and steps in only where it can."""
+
+import pytest
+import torch
+from torch import nn
+
+from cumulant.nn import backward
+from cumulant.nn.backward import frozen, run_layers
+from cumulant.nn.mlp import ACTIVATIONS, mlp, residual_mlp
+
+ROWS = 128
+pytestmark = pytest.mark.skipif(not backward._available, reason="this PyTorch was built without oneDNN")
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def used(monkeypatch):
+    """How often the perceptron by hand was run."""
+    calls, apply = [], backward.Perceptron.apply
+
+    def counted(*arguments):
+        calls.append(arguments)
+        return apply(*arguments)
+
+    monkeypatch.setattr(backward.Perceptron, "apply", counted)
+    return calls
+
+
+def gradients(run, layers, x, weight):
+    """Outputs and gradients of a weighted sum of them, of the inputs and of every parameter."""
+    x = x.clone().requires_grad_()
+    out = run(layers, x)
+    found = torch.autograd.grad((out * weight).sum() / ROWS, [x, *layers.parameters()])
+    return [out.detach(), *found]
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize(
+    ("inputs", "hidden", "outputs"),
+    [(4, (128, 128), 1), (17, (256,), 40), (300, (64, 32, 128), 25), (1, (128, 128, 128), 2)],
+)
+def test_values_and_gradients_are_those_of_autograd(used, activation, inputs, hidden, outputs):
+    layers = mlp(inputs, hidden, outputs, activation, 1.0, generator())
+    with torch.no_grad():
+        for layer in layers[::2]:
+            layer.bias.uniform_(-1.0, 1.0, generator=generator(1))
+    x, weight = torch.randn(ROWS, inputs, generator=generator(2)), torch.randn(ROWS, outputs, generator=generator(3))
+    ours = gradients(run_layers, layers, x, weight)
+    assert used
+    theirs = gradients(lambda layers, x: layers(x), layers, x, weight)
+    for mine, other in zip(ours, theirs):
+        torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-5 * float(other.abs().max()))
+
+
+def test_only_gradients_that_are_wanted_are_computed(used, monkeypatch):
+    products, product = [], backward._product
+    monkeypatch.setattr(backward, "_product", lambda x, y: products.append(0) or product(x, y))
+    layers = mlp(4, (128, 128), 1, "relu", 1.0, generator())
+    x = torch.randn(ROWS, 4, generator=generator(1), requires_grad=True)
+    with frozen(layers):
+        run_layers(layers, x).sum().backward()
+    assert x.grad is not None
+    assert all(parameter.grad is None and parameter.requires_grad for parameter in layers.parameters())
+    assert len(products) == 3  # back through each layer
+    run_layers(layers, x.detach()).sum().backward()
+    assert all(parameter.grad is not None for parameter in layers.parameters())
+    assert len(products) == 3 + 3 + 2  # the weights of each layer, and back through all but the first
+    assert len(used) == 2
+
+
+def test_parameters_are_wanted_again_after_an_error():
+    layer = nn.Linear(1, 1)
+    with pytest.raises(KeyError), frozen(layer):
+        raise KeyError
+    assert layer.weight.requires_grad
+
+
+def test_it_is_not_used_where_it_cannot_or_need_not_be(used):
+    large = mlp(4, (128, 128), 1, "relu", 1.0, generator())
+    odd = nn.Sequential(nn.Linear(4, 256), nn.ReLU(), nn.Linear(256, 256), nn.Tanh(), nn.Linear(256, 1))
+    no_bias = nn.Sequential(nn.Linear(4, 256), nn.ReLU(), nn.Linear(256, 256, bias=False), nn.ReLU(), nn.Linear(256, 1))
+    for layers, x in [
+        (large, torch.randn(8, 4)),  # few rows: its start-up would cost more
+        (large, torch.randn(2, 64, 4)),
+        (large.double(), torch.randn(ROWS, 4, dtype=torch.float64)),
+        (residual_mlp(4, (128,), 1, "relu", 1.0, generator()), torch.randn(ROWS, 4)),
+        (nn.Sequential(nn.Linear(1024, 1024)), torch.randn(ROWS, 1024)),
+        (odd, torch.randn(ROWS, 4)),
+        (no_bias, torch.randn(ROWS, 4)),
+    ]:
+        layers = layers.to(x.dtype)
+        torch.testing.assert_close(run_layers(layers, x), layers(x), rtol=0, atol=0)
+    assert not used
