@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from cumulant.errors import ConfigError
@@ -57,7 +58,7 @@ def generate(
     """Write a completion for each prompt.
 
     Args:
-        model: Has ``config``, ``cache`` and ``extend`` (``nn.llama.Llama`` or what ``nn.causal_lm.load_model`` gives).
+        model: Has ``config`` and ``decoder`` (``nn.llama.Llama`` or what ``nn.causal_lm.load_model`` gives).
         prompts: Tokens of each prompt, at least one.
         max_new_tokens: Where a text is cut off that does not end by itself.
         temperature: What logits are divided by before sampling; 0 takes the most probable token (its log-probability is then
@@ -83,16 +84,17 @@ def generate(
         mask[row, width - len(prompt) : width] = True
     logp = torch.zeros(len(prompts), max_new_tokens)
     stopped = torch.zeros(len(prompts), dtype=torch.bool)
+    decoder = model.decoder()
     for start in range(0, len(prompts), batch_size):
         rows = slice(start, start + batch_size)
-        _write(model, ids[rows], mask[rows], logp[rows], stopped[rows], width, temperature, top_p, eos_id, generator)
+        _write(decoder, ids[rows], mask[rows], logp[rows], stopped[rows], width, temperature, top_p, eos_id, generator)
     columns = max(1, int(mask[:, width:].sum(1).max()))
     stop = width + columns
     return Completions(ids[:, :stop], mask[:, :stop], width, mask[:, width:stop], logp[:, :columns], stopped)
 
 
 def _write(
-    model: Any,
+    decoder: Any,
     ids: Tensor,
     mask: Tensor,
     logp: Tensor,
@@ -106,25 +108,27 @@ def _write(
     """Complete one batch in place; all tensors are views of the result."""
     skip = int((~mask[:, :width]).sum(1).min())  # columns that are padding in all rows of this batch
     new = ids.shape[1] - width
-    cache = model.cache(len(ids), ids.shape[1] - skip)
-    padded = not bool(mask[:, skip:width].all())
-    logits = model.extend(cache, ids[:, skip:width], mask[:, skip:width] if padded else None)
-    writing = torch.arange(len(ids))
-    for column in range(new):
+    decoder.start(len(ids), ids.shape[1] - skip)
+    logits = decoder.read(ids[:, skip:width], mask[:, skip:width])
+    writing = torch.arange(len(ids))  # rows of the batch that the decoder still holds
+    for column in range(width, ids.shape[1]):
         token, chosen = choose(logits, temperature, top_p, generator)
-        ids[writing, width + column], logp[writing, column] = token, chosen
-        mask[writing, width + column] = True
+        live = ~stopped[writing]
+        rows = writing[live]
+        ids[rows, column], logp[rows, column - width] = token[live], chosen[live]
+        mask[rows, column] = True
         if eos_id is not None:
-            ended = token == eos_id
-            if bool(ended.any()):
-                stopped[writing[ended]] = True
-                rows = (~ended).nonzero()[:, 0]
-                writing, token = writing[rows], token[rows]
-                if not len(rows):
-                    return
-                cache.keep(rows)
-        if column + 1 < new:
-            logits = model.extend(cache, token[:, None])
+            stopped[rows] = token[live] == eos_id
+            live = ~stopped[writing]
+            count = int(live.sum())
+            if not count:
+                return
+            if count <= 0.75 * len(writing):  # moving the cache costs about as much as writing one token
+                kept = live.nonzero()[:, 0]
+                writing, token = writing[kept], token[kept]
+                decoder.keep(kept)
+        if column + 1 < width + new:
+            logits = decoder.extend(token)
 
 
 def choose(logits: Tensor, temperature: float, top_p: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -139,26 +143,42 @@ def choose(logits: Tensor, temperature: float, top_p: float, generator: torch.Ge
     Returns:
         Tokens ``[B]`` int64 and their log-probabilities ``[B]`` float32.
     """
+    scores = logits.float()
+    if temperature not in (0.0, 1.0):
+        scores = scores / temperature
+    most = scores.max(-1, keepdim=True)
+    weight = (scores - most.values).exp_()
+    total = weight.sum(-1)
     if temperature == 0:
-        scores = logits.float().log_softmax(-1)
-        token = scores.argmax(-1)
-        return token, scores.gather(1, token[:, None])[:, 0]
-    scores = (logits.float() / temperature).log_softmax(-1)
-    weight = scores.exp()
-    if top_p < 1:
+        token = most.indices[:, 0]
+    elif top_p < 1:
         order = weight.sort(-1, descending=True)
         before = order.values.cumsum(-1) - order.values  # what the more probable tokens have together
-        weight = torch.zeros_like(weight).scatter_(1, order.indices, order.values.masked_fill_(before >= top_p, 0.0))
-    token = draw(weight, generator)
-    return token, scores.gather(1, token[:, None])[:, 0]
+        cut = order.values.masked_fill(before >= top_p * total[:, None], 0.0)
+        token = order.indices.gather(1, draw(cut, generator)[:, None])[:, 0]
+    else:
+        token = draw(weight, generator)
+    return token, (scores.gather(1, token[:, None]) - most.values)[:, 0] - total.log()
 
 
-def draw(weight: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw an index of each row with probability proportional to its weight, ``[B, V] -> [B]``."""
-    total = weight.cumsum(-1)
-    # From (0, 1]: an index with weight 0 at the start of a row can then not be drawn.
-    point = (1.0 - torch.rand(len(weight), 1, generator=generator)).to(total.device) * total[:, -1:]
-    return torch.searchsorted(total, point)[:, 0].clamp_(max=weight.shape[-1] - 1)
+def draw(weight: Tensor, generator: torch.Generator, block: int = 64) -> Tensor:
+    """Draw an index of each row with probability proportional to its weight, ``[B, V] -> [B]``.
+
+    First a block of neighbours, then one of them: sums are fast on a processor, running sums are not.
+    """
+    rows, words = weight.shape
+    weight = F.pad(weight, (0, -words % block)).view(rows, -1, block)
+    # Points lie in (0, 1]: what has weight 0 cannot be hit, not even in front of all others.
+    point = (1.0 - torch.rand(rows, 2, generator=generator)).to(weight.device)
+    chosen = _hit(weight.sum(-1), point[:, :1])
+    inside = weight.gather(1, chosen[:, :, None].expand(-1, -1, block))[:, 0]
+    return (chosen * block + _hit(inside, point[:, 1:]))[:, 0]
+
+
+def _hit(weight: Tensor, point: Tensor) -> Tensor:
+    """Return the index of each row in which a point of its running sum lies, ``[B, 1]``."""
+    running = weight.cumsum(-1)
+    return torch.searchsorted(running, point * running[:, -1:])
 
 
 def _check(

@@ -15,6 +15,9 @@ q_critic.py       several critics of observation and action
 q_network.py      values of all actions: scalar or distributional, dueling, noisy
 table.py          a table of action values
 llama.py          a language model: Llama-style transformer, cache, log-probabilities of tokens
+llama_layer.py    one of its layers, forward and backward by hand
+llama_decoder.py  token by token, with a cache of keys and values
+lora.py           low-rank adapters: the reference is the model with them off
 gguf.py           models in one quantised file, tokenizer included
 token_logp.py     log-probabilities of the tokens of a text
 causal_lm.py      language models as directories: load, save, other architectures through transformers

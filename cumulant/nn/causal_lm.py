@@ -23,6 +23,7 @@ from cumulant.errors import ConfigError, UsageError
 from cumulant.loading import text_package
 from cumulant.nn.gguf import load_gguf
 from cumulant.nn.llama import Llama, LlamaConfig
+from cumulant.nn.lora import has_lora, merged
 from cumulant.nn.token_logp import token_logp, wanted_tokens
 from cumulant.run.checkpoint import UNFINISHED, refused
 
@@ -205,7 +206,8 @@ def _write(model: Any, tokenizer: Any, folder: Path) -> None:
     if isinstance(model, HubModel):
         model.network.save_pretrained(folder)
     else:
-        dtype = next(model.parameters()).dtype
+        model = merged(model) if has_lora(model) else model
+        dtype = model.head.dtype
         # cloned: several parameters may be parts of one block of memory, which the format does not keep
         tensors = {name: part.detach().cpu().clone() for name, part in model.named_parameters()}
         save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
@@ -294,30 +296,40 @@ class HubModel(nn.Module):
         states = self.hidden(ids, mask, start=start, hidden=hidden, segments=segments)
         return token_logp(self, states, ids, wanted_tokens(ids, mask, first), temperature)[0]
 
-    def cache(self, rows: int, columns: int) -> HubCache:
-        """Start a cache: see ``Llama.cache``."""
-        return HubCache(torch.zeros(rows, 0, dtype=torch.bool, device=self.network.device))
+    def decoder(self) -> HubDecoder:
+        """Return what reads and writes token by token: see ``Llama.decoder``."""
+        return HubDecoder(self.network)
+
+
+class HubDecoder:
+    """Writes token by token with a ``HubModel``, in transformers' own cache: see ``nn.llama_decoder.Decoder``."""
+
+    def __init__(self, network: Any) -> None:
+        self.network = network
+
+    def start(self, rows: int, columns: int) -> None:
+        """Forget all before."""
+        self.past: Any = None
+
+    def read(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Read the prompts, ``[B, T]``, and return the logits after their last token, ``[B, V]``."""
+        self.real = torch.ones_like(ids) if mask is None else mask.long()
+        return self._step(ids)
+
+    def extend(self, ids: Tensor) -> Tensor:
+        """Read one more token of each sequence, ``[B]``, and return the logits after it, ``[B, V]``."""
+        self.real = torch.cat([self.real, torch.ones_like(ids)[:, None]], 1)
+        return self._step(ids[:, None])
 
     @torch.no_grad()
-    def extend(self, cache: HubCache, ids: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Read more tokens and return the logits after the last: see ``Llama.extend``."""
-        real = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask
-        cache.real = torch.cat([cache.real, real], 1)
-        positions = (cache.real.long().cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+    def _step(self, ids: Tensor) -> Tensor:
+        positions = (self.real.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
         result = self.network(
-            input_ids=ids, attention_mask=cache.real.long(), position_ids=positions, past_key_values=cache.past,
+            input_ids=ids, attention_mask=self.real, position_ids=positions, past_key_values=self.past,
             use_cache=True, logits_to_keep=1,
         )  # fmt: skip
-        cache.past = result.past_key_values
+        self.past = result.past_key_values
         return result.logits[:, -1]
-
-
-class HubCache:
-    """What a ``HubModel`` has read so far: transformers' own cache, and which tokens are real."""
-
-    def __init__(self, real: Tensor) -> None:
-        self.real = real
-        self.past: Any = None
 
     def keep(self, rows: Tensor) -> None:
         """Drop all sequences but these, ``[b]`` indices."""

@@ -1,9 +1,10 @@
 """A Llama-style language model: rotary positions, grouped key-value heads, gated feed-forward, RMS norms.
 
-The parameters carry Hugging Face's names (``LlamaForCausalLM``), so a state dict moves either way unchanged; the forward
-pass is this file's own. Padding may stand on either side and changes nothing: positions count real tokens.
+The parameters carry Hugging Face's names (``LlamaForCausalLM``), so a state dict moves either way unchanged; the passes are
+our own: a layer forward and backward in ``llama_layer.py``, token by token with a cache in ``llama_decoder.py``. Padding may
+stand on either side and changes nothing: positions count real tokens.
 
-Axes: B sequences, T tokens, V vocabulary, D width, H query heads, K key-value heads, E width of a head, S cache columns.
+Axes: B sequences, T tokens, V vocabulary, D width, H query heads, K key-value heads, E width of a head.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cumulant.errors import ConfigError
+from cumulant.nn.llama_decoder import Decoder
+from cumulant.nn.llama_layer import MATRICES, NO_ADAPTERS, Adapter, Frame, LayerPass, Weights, joined, layer
 from cumulant.nn.token_logp import token_logp, wanted_tokens
 
 
@@ -125,32 +128,31 @@ class Layer(nn.Module):
         self.self_attn.q_proj, self.self_attn.k_proj = Weight(query, width), Weight(pair, width)
         self.self_attn.v_proj, self.self_attn.o_proj = Weight(pair, width), Weight(width, query)
         self.mlp: Any = nn.Module()
-        self.mlp.gate_proj, self.mlp.up_proj, self.mlp.down_proj = (
-            Weight(inner, width), Weight(inner, width), Weight(width, inner),
-        )  # fmt: skip
+        self.mlp.gate_proj, self.mlp.up_proj = Weight(inner, width), Weight(inner, width)
+        self.mlp.down_proj = Weight(width, inner)
         self.input_layernorm, self.post_attention_layernorm = Weight(width), Weight(width)
+        self.lora: nn.Module | None = None
 
+    def parts(self) -> tuple[nn.Parameter, ...]:
+        """Return the parameters: norm, queries, keys, values, output, norm, gate, up, down."""
+        a, m = self.self_attn, self.mlp
+        modules = (
+            self.input_layernorm, a.q_proj, a.k_proj, a.v_proj, a.o_proj,
+            self.post_attention_layernorm, m.gate_proj, m.up_proj, m.down_proj,
+        )  # fmt: skip
+        return tuple(module.weight for module in modules)
 
-@dataclass
-class Cache:
-    """Keys and values of the tokens so far, so that each new token costs one column.
+    def weights(self) -> Weights:
+        """Return the weights as the passes use them: without a copy after ``join``."""
+        norm1, q, k, v, out, norm2, gate, up, down = (part.detach() for part in self.parts())
+        return Weights(norm1, joined(q, k, v), out, norm2, joined(gate, up), down)
 
-    Attributes:
-        keys: Per layer ``[B, K, S, E]``.
-        values: Per layer ``[B, K, S, E]``.
-        real: False at padding, ``[B, S]`` bool.
-        used: Columns filled so far.
-    """
-
-    keys: list[Tensor]
-    values: list[Tensor]
-    real: Tensor
-    used: int = 0
-
-    def keep(self, rows: Tensor) -> None:
-        """Drop all sequences but these, ``[b]`` indices."""
-        self.keys, self.values = [x[rows] for x in self.keys], [x[rows] for x in self.values]
-        self.real = self.real[rows]
+    def join(self) -> None:
+        """Move weights that are used together into one block of memory each, of which the parameters are views."""
+        for group in (self.parts()[1:4], self.parts()[6:8]):
+            block = joined(*(part.detach() for part in group))
+            for part, piece in zip(group, block.split([len(part) for part in group])):
+                part.data = piece
 
 
 class Llama(nn.Module):
@@ -159,11 +161,17 @@ class Llama(nn.Module):
     Args:
         config: Its shape.
         generator: Source of the initial weights; without one they stay undefined until they are loaded.
+
+    Attributes:
+        checkpointing: Whether to keep only what enters each layer for the backward pass and compute the rest again: less
+            memory, a third more time.
+        adapters_on: Whether adapters (``nn.lora``), if there are any, take part.
     """
 
     def __init__(self, config: LlamaConfig, generator: torch.Generator | None = None) -> None:
         super().__init__()
         self.config = config
+        self.checkpointing, self.adapters_on = False, True
         self.model: Any = nn.Module()
         self.model.embed_tokens = Weight(config.vocab_size, config.hidden_size)
         self.model.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
@@ -171,16 +179,28 @@ class Llama(nn.Module):
         if not config.tie_word_embeddings:
             self.lm_head = Weight(config.vocab_size, config.hidden_size)
         self._rope: tuple[Tensor, Tensor] | None = None
+        self._join()
         if generator is not None:
             self.draw(generator)
+
+    def _apply(self, *args: Any, **kwargs: Any) -> Llama:
+        """Move or convert all parameters, then join again what that took apart."""
+        super()._apply(*args, **kwargs)
+        self._join()
+        return self
+
+    def _join(self) -> None:
+        for part in self.model.layers:
+            part.join()
 
     @torch.no_grad()
     def draw(self, generator: torch.Generator) -> None:
         """Give every weight a new initial value: normal with deviation ``initializer_range``, norms 1."""
         for part in self.parameters():
-            part.fill_(1.0) if part.dim() == 1 else part.normal_(
-                0.0, self.config.initializer_range, generator=generator
-            )
+            if part.dim() == 1:
+                part.fill_(1.0)
+            else:
+                part.normal_(0.0, self.config.initializer_range, generator=generator)
 
     @property
     def head(self) -> Tensor:
@@ -210,59 +230,57 @@ class Llama(nn.Module):
 
         Returns:
             Hidden states, ``[B, T, D]``; what stands at padding is finite and means nothing.
+
+        Raises:
+            ConfigError: If there are more tokens than the model reads.
         """
-        positions, bias = self._layout(ids, mask, segments)
-        cos, sin = self._rotation(positions)
+        frame = self.frame(len(ids), *self.layout(ids, mask, segments))
         x = F.embedding(ids, self.model.embed_tokens.weight) if hidden is None else hidden
-        for layer in self.model.layers[start:stop]:
-            x = x + self._attention(layer, x, cos, sin, bias)
-            x = x + self._feed_forward(layer, x)
-        return x if stop is not None else self._norm(x, self.model.norm.weight)
+        x = x.reshape(-1, x.shape[-1])
+        for index in range(start, self.config.num_hidden_layers if stop is None else stop):
+            x = self._run(self.model.layers[index], frame, x)
+        if stop is None:
+            x = F.rms_norm(x, (x.shape[-1],), self.model.norm.weight, self.config.rms_norm_eps)
+        return x.view(*ids.shape, -1)
+
+    def _run(self, own: Layer, frame: Frame, x: Tensor) -> Tensor:
+        """Run one layer, ``[N, D] -> [N, D]``."""
+        adapters, trained, scale = self.adapters(own)
+        parameters = (*own.parts(), *trained)
+        if torch.is_grad_enabled() and any(part.requires_grad for part in (x, *parameters)):
+            return LayerPass.apply(frame, own.weights(), adapters, scale, x, *parameters)  # type: ignore[no-untyped-call]
+        return layer(frame, own.weights(), adapters, x)[0]
+
+    def adapters(self, own: Layer) -> tuple[tuple[Adapter, ...], tuple[nn.Parameter, ...], float]:
+        """Return a layer's adapters as the passes use them, their parameters, and what b is scaled by."""
+        lora: Any = own.lora
+        if lora is None or not self.adapters_on:
+            return NO_ADAPTERS, (), 1.0
+        pairs = [(getattr(lora, f"{name}_a"), getattr(lora, f"{name}_b")) for name in MATRICES]
+        dtype = self.model.embed_tokens.weight.dtype
+        cast = tuple((a.detach().to(dtype), (b.detach() * lora.scale).to(dtype)) for a, b in pairs)
+        return cast, tuple(part for pair in pairs for part in pair), lora.scale
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Score every token of the vocabulary as the next one, ``[..., D] -> [..., V]``."""
         # A strided view falls off the fast path of bf16 products: 5 to 9 s instead of 0.3 s at a vocabulary of 49k.
-        return F.linear(hidden.reshape(-1, hidden.shape[-1]), self.head).view(
-            *hidden.shape[:-1], self.config.vocab_size
+        rows = hidden.reshape(-1, hidden.shape[-1])
+        return F.linear(rows, self.head).view(*hidden.shape[:-1], self.config.vocab_size)
+
+    def decoder(self) -> Decoder:
+        """Return what reads and writes token by token with the present weights, adapters merged in."""
+        return Decoder(self)
+
+    def frame(self, rows: int, positions: Tensor, bias: Tensor) -> Frame:
+        """Return what all layers share, for positions ``[B or 1, T]`` and what is added to scores."""
+        c = self.config
+        cos, sin = self.rotation(positions)
+        keep = not self.checkpointing
+        return Frame(
+            rows, c.num_attention_heads, c.num_key_value_heads, c.head_dim, c.rms_norm_eps, cos, sin, bias, keep
         )
 
-    def cache(self, rows: int, columns: int) -> Cache:
-        """Allocate room for the keys and values of ``columns`` tokens of ``rows`` sequences."""
-        config, like = self.config, self.model.embed_tokens.weight
-        shape = (rows, config.num_key_value_heads, columns, config.head_dim)
-        # Zeros, not whatever was there: a NaN in an unused column would survive its attention weight of 0.
-        keys = [torch.zeros(shape, dtype=like.dtype, device=like.device) for _ in range(config.num_hidden_layers)]
-        values = [torch.zeros_like(key) for key in keys]
-        return Cache(keys, values, torch.zeros(rows, columns, dtype=torch.bool, device=like.device))
-
-    @torch.no_grad()
-    def extend(self, cache: Cache, ids: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Read more tokens of each sequence and return the logits after the last of them.
-
-        Args:
-            cache: What was read so far; the new keys and values are added.
-            ids: Tokens, ``[B, T]``.
-            mask: False at padding (on the left, so that the last column is real), ``[B, T]`` bool.
-
-        Returns:
-            Logits, ``[B, V]``.
-        """
-        old, new = cache.used, cache.used + ids.shape[1]
-        cache.real[:, old:new] = True if mask is None else mask
-        cache.used = new
-        real = cache.real[:, :new]
-        positions = (real.long().cumsum(1) - 1).clamp(min=0)[:, old:]
-        columns = torch.arange(new, device=ids.device)
-        seen = real[:, None, None, :] & (columns[None, :] <= columns[old:, None])
-        bias = self._bias(seen)
-        cos, sin = self._rotation(positions)
-        x = F.embedding(ids, self.model.embed_tokens.weight)
-        for index, layer in enumerate(self.model.layers):
-            x = x + self._attention(layer, x, cos, sin, bias, cache, index)
-            x = x + self._feed_forward(layer, x)
-        return self.logits(self._norm(x[:, -1], self.model.norm.weight))
-
-    def _layout(self, ids: Tensor, mask: Tensor | None, segments: Tensor | None) -> tuple[Tensor, Tensor]:
+    def layout(self, ids: Tensor, mask: Tensor | None = None, segments: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return positions ``[B or 1, T]`` and what is added to attention scores, ``[B or 1, 1, T, T]``."""
         length = ids.shape[1]
         columns = torch.arange(length, device=ids.device)
@@ -276,21 +294,23 @@ class Llama(nn.Module):
             first[:, 1:] = segments[:, 1:] != segments[:, :-1]
             counted = positions.expand_as(segments)
             positions = counted - torch.where(first, counted, 0).cummax(1).values
-        return positions, self._bias(seen)
+        return positions, self.bias(seen)
 
-    def _bias(self, seen: Tensor) -> Tensor:
+    def bias(self, seen: Tensor) -> Tensor:
         """Turn what may be seen into what is added to scores: finite, so that a token that sees nothing is not NaN."""
         dtype = self.model.embed_tokens.weight.dtype
         bias = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
         return bias.masked_fill_(~seen, torch.finfo(dtype).min / 2)
 
-    def _rotation(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Return cosines and sines of the rotary angles, ``[B or 1, 1, T, E]``."""
+    def rotation(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Return cosines and sines of the rotary angles, as in ``Frame``."""
         dtype, device = self.model.embed_tokens.weight.dtype, positions.device
         if self._rope is None or self._rope[0].dtype != dtype or self._rope[0].device != device:
             angle = torch.outer(torch.arange(self.config.max_position_embeddings).float(), self._frequencies())
             angle = torch.cat([angle, angle], -1)
-            self._rope = angle.cos().to(device, dtype), angle.sin().to(device, dtype)
+            sin = angle.sin()
+            sin[:, : sin.shape[1] // 2].neg_()
+            self._rope = angle.cos().to(device, dtype), sin.to(device, dtype)
         if positions.shape[1] > self.config.max_position_embeddings:
             raise ConfigError(
                 f"a text of {positions.shape[1]} tokens: the model reads at most {self.config.max_position_embeddings} "
@@ -310,43 +330,6 @@ class Llama(nn.Module):
         turns = scaling["original_max_position_embeddings"] * speed / (2 * math.pi)
         blend = ((turns - low) / (high - low)).clamp(0.0, 1.0)
         return (1 - blend) * speed / factor + blend * speed
-
-    def _norm(self, x: Tensor, weight: Tensor) -> Tensor:
-        return F.rms_norm(x, (x.shape[-1],), weight, self.config.rms_norm_eps)
-
-    def _attention(
-        self,
-        layer: Any,
-        x: Tensor,
-        cos: Tensor,
-        sin: Tensor,
-        bias: Tensor,
-        cache: Cache | None = None,
-        index: int = 0,
-    ) -> Tensor:
-        """Return what attention adds to ``x``, ``[B, T, D]``; with a cache its new columns are written too."""
-        (b, t, _), part = x.shape, layer.self_attn
-        heads, pairs, width = self.config.num_attention_heads, self.config.num_key_value_heads, self.config.head_dim
-        y = self._norm(x, layer.input_layernorm.weight)
-        q = F.linear(y, part.q_proj.weight).view(b, t, heads, width).transpose(1, 2)
-        k = F.linear(y, part.k_proj.weight).view(b, t, pairs, width).transpose(1, 2)
-        v = F.linear(y, part.v_proj.weight).view(b, t, pairs, width).transpose(1, 2)
-        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
-        if cache is not None:
-            new = cache.used
-            cache.keys[index][:, :, new - t : new], cache.values[index][:, :, new - t : new] = k, v
-            k, v = cache.keys[index][:, :, :new], cache.values[index][:, :, :new]
-        q = q.reshape(b, pairs, heads // pairs * t, width)
-        scores = (q @ k.transpose(-1, -2)).view(b, heads, t, -1) * width**-0.5 + bias
-        weight = scores.softmax(-1).view(b, pairs, heads // pairs * t, -1)
-        return F.linear((weight @ v).view(b, heads, t, width).transpose(1, 2).reshape(b, t, -1), part.o_proj.weight)
-
-    def _feed_forward(self, layer: Any, x: Tensor) -> Tensor:
-        """Return what the feed-forward network adds to ``x``."""
-        part, y = layer.mlp, self._norm(x, layer.post_attention_layernorm.weight)
-        return F.linear(
-            F.silu(F.linear(y, part.gate_proj.weight)) * F.linear(y, part.up_proj.weight), part.down_proj.weight
-        )
 
     def logp(
         self,
@@ -376,9 +359,3 @@ class Llama(nn.Module):
         """
         states = self.hidden(ids, mask, start=start, hidden=hidden, segments=segments)
         return token_logp(self, states, ids, wanted_tokens(ids, mask, first, segments), temperature)[0]
-
-
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate the pairs (x_i, x_{i + E/2}) by their angles, ``[..., E]``."""
-    low, high = x.chunk(2, -1)
-    return x * cos + torch.cat([-high, low], -1) * sin

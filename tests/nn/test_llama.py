@@ -145,13 +145,17 @@ def test_reading_token_by_token_is_reading_at_once():
     model, _ = pair()
     ids, mask = tokens(), torch.ones(3, 17, dtype=torch.bool)
     mask[1, :6] = False
-    cache = model.cache(3, 17)
     whole = model.logits(model.hidden(ids, mask))
-    logits = model.extend(cache, ids[:, :8], mask[:, :8])
-    torch.testing.assert_close(logits, whole[:, 7], rtol=0, atol=1e-5)
+    decoder = model.decoder()
+    decoder.start(3, 17)
+    torch.testing.assert_close(decoder.read(ids[:, :8], mask[:, :8]), whole[:, 7], rtol=0, atol=1e-5)
+    rows = torch.arange(3)
     for column in range(8, 17):
-        logits = model.extend(cache, ids[:, column : column + 1])
-        torch.testing.assert_close(logits, whole[:, column], rtol=0, atol=1e-5)
+        if column == 12:
+            rows = torch.tensor([0, 2])
+            decoder.keep(rows)
+        logits = decoder.extend(ids[rows, column])
+        torch.testing.assert_close(logits, whole[rows, column], rtol=0, atol=1e-5)
 
 
 def test_initial_weights_come_from_the_generator_only():

@@ -1,0 +1,122 @@
+"""Write with a Llama model token by token: keys and values of what was read are kept, so a new token costs one column.
+
+Axes: B sequences, T new tokens, S columns of the cache, V vocabulary, D width, H query heads, K key-value heads, E head width.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cumulant.nn.llama_layer import Weights, layer, linear, normalise, softmax, swapped
+
+if TYPE_CHECKING:
+    from cumulant.nn.llama import Llama
+
+
+class Decoder:
+    """What a model needs to write: its weights as they are now, adapters merged in, and room for keys and values.
+
+    Args:
+        model: Changes to it after this do not count.
+
+    Attributes:
+        used: Columns of the cache that are filled.
+    """
+
+    @torch.no_grad()
+    def __init__(self, model: Llama) -> None:
+        self.model, self.config = model, model.config
+        self.weights = [merged_weights(model, index) for index in range(self.config.num_hidden_layers)]
+        self.head, self.norm = model.head.detach(), model.model.norm.weight.detach()
+        self.used = 0
+
+    def start(self, rows: int, columns: int) -> None:
+        """Make room for ``columns`` tokens of ``rows`` sequences and forget all before."""
+        c, like = self.config, self.head
+        shape = (rows * c.num_key_value_heads, columns, c.head_dim)
+        self.keys = [torch.empty(shape, dtype=like.dtype, device=like.device) for _ in self.weights]
+        self.values = [torch.empty_like(key) for key in self.keys]
+        self.used = 0
+        self.lengths: Tensor | None = None  # real tokens of each sequence, [B]; None if nothing is padding
+        self.bias: Tensor | None = None  # [B, 1, S]
+
+    @torch.no_grad()
+    def read(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Read the prompts: what comes first.
+
+        Args:
+            ids: Tokens, ``[B, T]``.
+            mask: False at padding on the left (the last column is real), ``[B, T]`` bool.
+
+        Returns:
+            Logits after the last token, ``[B, V]``.
+        """
+        rows, columns = ids.shape
+        frame = self.model.frame(rows, *self.model.layout(ids, mask))
+        if mask is not None and not bool(mask.all()):
+            self.lengths = mask.sum(1)
+            seen = torch.ones(rows, 1, self.keys[0].shape[1], dtype=torch.bool, device=ids.device)
+            seen[:, 0, :columns] = mask
+            self.bias = self.model.bias(seen)
+        x = F.embedding(ids, self.model.model.embed_tokens.weight.detach()).view(rows * columns, -1)
+        for index, weights in enumerate(self.weights):
+            x, kept = layer(frame, weights, (None,) * 4, x)
+            self.keys[index][:, :columns], self.values[index][:, :columns] = kept.key, kept.value
+        self.used = columns
+        return self._logits(x.view(rows, columns, -1)[:, -1])
+
+    @torch.no_grad()
+    def extend(self, ids: Tensor) -> Tensor:
+        """Read one more token of each sequence, ``[B]``, and return the logits after it, ``[B, V]``."""
+        c, rows, column = self.config, len(ids), self.used
+        heads, pairs, width = c.num_attention_heads, c.num_key_value_heads, c.head_dim
+        position = torch.full((1, 1), column, device=ids.device) if self.lengths is None else self.lengths[:, None]
+        cos, sin = (table[:, 0] for table in self.model.rotation(position))  # [B or 1, 1, E]
+        stop = self.used = column + 1
+        x = F.embedding(ids, self.model.model.embed_tokens.weight.detach())
+        for weights, keys, values in zip(self.weights, self.keys, self.values):
+            qkv = linear(normalise(x, weights.norm1, c.rms_norm_eps)[0], weights.qkv).view(rows, -1, width)
+            turned = qkv[:, : heads + pairs]
+            turned = swapped(turned).mul_(sin).addcmul_(turned, cos)
+            keys.view(rows, pairs, -1, width)[:, :, column] = turned[:, heads:]
+            values.view(rows, pairs, -1, width)[:, :, column] = qkv[:, heads + pairs :]
+            query = (turned[:, :heads] * width**-0.5).view(rows * pairs, heads // pairs, width)
+            scores = torch.bmm(query, keys[:, :stop].transpose(1, 2))
+            if self.bias is not None:
+                scores.view(rows, heads, stop).add_(self.bias[:, :, :stop])
+            mixed = torch.bmm(softmax(scores), values[:, :stop]).view(rows, heads * width)
+            x = linear(mixed, weights.out).add_(x)
+            gate, up = linear(normalise(x, weights.norm2, c.rms_norm_eps)[0], weights.gate_up).chunk(2, -1)
+            x = linear(F.silu(gate).mul_(up), weights.down).add_(x)
+        if self.lengths is not None:
+            self.lengths = self.lengths + 1
+        return self._logits(x)
+
+    def keep(self, rows: Tensor) -> None:
+        """Drop all sequences but these, ``[b]`` indices."""
+        pairs, width = self.config.num_key_value_heads, self.config.head_dim
+        for cache in (self.keys, self.values):
+            for index, old in enumerate(cache):
+                new = old.new_empty(len(rows), pairs, old.shape[1], width)
+                new[:, :, : self.used] = old.view(-1, pairs, old.shape[1], width)[rows, :, : self.used]
+                cache[index] = new.view(-1, old.shape[1], width)
+        self.lengths = None if self.lengths is None else self.lengths[rows]
+        self.bias = None if self.bias is None else self.bias[rows]
+
+    def _logits(self, x: Tensor) -> Tensor:
+        return linear(normalise(x.contiguous(), self.norm, self.config.rms_norm_eps)[0], self.head)
+
+
+def merged_weights(model: Llama, index: int) -> Weights:
+    """Return a layer's weights with its adapters added in; without adapters they are the parameters themselves."""
+    own = model.model.layers[index]
+    weights, (adapters, _, _) = own.weights(), model.adapters(own)
+    if adapters[0] is None:
+        return weights
+    from cumulant.nn.lora import merge
+
+    return merge(weights, own.lora)
