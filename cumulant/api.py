@@ -50,6 +50,7 @@ class TrainResult:
         seconds: Seconds from start to end, compilation and evaluation included.
         training_seconds: Seconds inside training iterations, all seeds together.
         evaluation: The final evaluation of the best policy; of several seeds, their merged one.
+        tokens: Tokens of text that were read, all seeds together.
     """
 
     run: Path
@@ -60,6 +61,7 @@ class TrainResult:
     seconds: float
     training_seconds: float
     evaluation: Mapping[str, Any] = field(repr=False)
+    tokens: int = 0
 
     @property
     def policy(self) -> Any:
@@ -78,6 +80,7 @@ class TrainResult:
             "seconds": round(self.seconds, 3),
             "training_seconds": round(self.training_seconds, 3),
             "steps_per_second": round(self.steps / max(self.training_seconds, 1e-9), 1),
+            **({"tokens_per_second": round(self.tokens / max(self.training_seconds, 1e-9), 1)} if self.tokens else {}),
             **{key: self.evaluation[key] for key in _FIGURES if key in self.evaluation},
             **({"notice": self.evaluation["notice"]} if "notice" in self.evaluation else {}),
         }
@@ -359,6 +362,7 @@ def _finish(directory: Path, began: float) -> TrainResult:
         seconds=time.perf_counter() - began,
         training_seconds=sum(row.get("seconds", 0.0) for row in rows),
         evaluation=json.loads((directory / "evaluation.json").read_text(encoding="utf-8")),
+        tokens=int(sum(row.get("data/tokens", 0) for row in rows)),
     )
 
 

@@ -143,7 +143,7 @@ def train(config: Config, run: Run) -> dict[str, Any]:
     rows = pack(tokenize_documents(documents, tokenizer, config.context), config.context, pad_id(tokenizer))
     held_out = held_out_texts(config, tokenizer)
     model = Llama(llama_config(config, tokenizer), run.rng("init")).to(config.device)
-    masters = Masters(model.to(pick_dtype(config.precision)).parameters())
+    masters = Masters(model.parameters(), pick_dtype(config.precision))
     optimizer = FlatAdam(masters, config.learning_rate, betas=(0.9, 0.95))
     count = Count()
     run.track(masters=masters, optimizer=optimizer, count=count)
@@ -187,14 +187,16 @@ def train(config: Config, run: Run) -> dict[str, Any]:
 def evaluate(config: Config, directory: Path) -> dict[str, Any]:
     """Judge the model that a run has saved: how well it predicts held-out texts, and what it writes."""
     model, tokenizer = load_model(directory, config.precision)
+    model.to(config.device)
     documents = load_documents(config.env, "held-out")
     prompts = [" ".join(document.split()[:PROMPT_WORDS]) for document in documents[:SAMPLES]]
+    written = LanguageModel(model, tokenizer).samples(prompts, config.sample_tokens)
     return {
         "kind": "text",
         "label": "pretrain",
         "episodes": len(documents[: config.eval_documents]),
-        "figures": held_out_texts(config, tokenizer).figures(model.to(config.device)),
-        "samples": LanguageModel(model, tokenizer).samples(prompts, config.sample_tokens),
+        "figures": held_out_texts(config, tokenizer).figures(model),
+        "samples": [{"prompt": prompt, "completion": text} for prompt, text in zip(prompts, written)],
     }
 
 

@@ -57,9 +57,15 @@ class LanguageModel:
         """
         if not prompts:
             return []
+        tokens = [self.encode(prompt) for prompt in prompts]
+        return self._complete(tokens, max_new_tokens, temperature, top_p, seed)
+
+    def _complete(
+        self, prompts: Sequence[Sequence[int]], max_new_tokens: int, temperature: float, top_p: float, seed: int
+    ) -> list[str]:
         written = generate(
             self.model,
-            [self.encode(prompt) for prompt in prompts],
+            prompts,
             max_new_tokens=max_new_tokens,
             temperature=temperature,
             top_p=top_p,
@@ -68,16 +74,16 @@ class LanguageModel:
         )
         return [self.tokenizer.decode(tokens, skip_special_tokens=True) for tokens in written.tokens()]
 
-    def samples(self, prompts: Sequence[str], max_new_tokens: int) -> list[dict[str, str]]:
-        """Return completions for show, as an evaluation holds them.
+    def samples(self, prompts: Sequence[str | Sequence[Mapping[str, str]]], max_new_tokens: int) -> list[str]:
+        """Return completions for show, one for each prompt; of a prompt that leaves no room for one, its end is completed.
 
         They are drawn a little on the safe side (temperature 0.8 among the tokens that have 90 % together), which reads better
         than what the model learned; training on samples has to take all of the distribution.
         """
-        room = self.model.config.max_position_embeddings - max(len(self.encode(prompt)) for prompt in prompts)
-        limit = max(1, min(max_new_tokens, room))
-        written = self.generate(prompts, max_new_tokens=limit, temperature=0.8, top_p=0.9)
-        return [{"prompt": prompt, "completion": completion} for prompt, completion in zip(prompts, written)]
+        context = self.model.config.max_position_embeddings
+        new = min(max_new_tokens, context // 2)
+        tokens = [self.encode(prompt)[-(context - new) :] for prompt in prompts]
+        return self._complete(tokens, new, 0.8, 0.9, 0)
 
     def encode(self, prompt: str | Sequence[Mapping[str, str]]) -> list[int]:
         """Return the tokens of a prompt, at least one."""

@@ -23,6 +23,7 @@ class Masters:
 
     Args:
         parameters: What is trained, all of one dtype; each once (tied weights are one parameter).
+        dtype: Number format that the model shall compute in; that of the parameters if not given.
 
     Attributes:
         parameter: All parameters, ``[P]`` float32, with its gradient allocated.
@@ -31,15 +32,15 @@ class Masters:
     Raises:
         ConfigError: If there is nothing to train, or the dtypes differ.
 
-    >>> layer = nn.Linear(2, 1).bfloat16()
-    >>> masters = Masters(layer.parameters())
+    >>> layer = nn.Linear(2, 1)
+    >>> masters = Masters(layer.parameters(), torch.bfloat16)
     >>> _ = masters.parameter.data.fill_(1.0 + 1e-4)  # too little for a weight of 8 bits; the master keeps it
     >>> masters.publish()
     >>> layer.weight.tolist(), masters.parameter[0].item() > 1.0
     ([[1.0, 1.0]], True)
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
+    def __init__(self, parameters: Iterable[nn.Parameter], dtype: torch.dtype | None = None) -> None:
         self.parts = sorted(parameters, key=lambda part: part.dim() < 2)
         dtypes = {part.dtype for part in self.parts}
         if len(dtypes) != 1:
@@ -48,15 +49,16 @@ class Masters:
             )
         self.decayed = sum(part.numel() for part in self.parts if part.dim() >= 2)
         vector = torch.cat([part.detach().reshape(-1) for part in self.parts])
+        self.parameter = nn.Parameter(vector.float())  # no copy if it is float32 already
         # the model's own numbers, one vector too; in float32 it is the master itself
-        self._own, self._own_grad = vector, torch.zeros_like(vector)
+        self._own = self.parameter.data.to(dtype or vector.dtype)
+        self._own_grad = torch.zeros_like(self._own)
         start = 0
         for part in self.parts:
             stop = start + part.numel()
             part.data = self._own[start:stop].view_as(part)
             part.grad = self._own_grad[start:stop].view_as(part)
             start = stop
-        self.parameter = nn.Parameter(vector.float())  # no copy if it is float32 already
         self.parameter.grad = self._own_grad if self.is_own else torch.zeros_like(self.parameter.data)
 
     @property

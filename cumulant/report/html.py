@@ -110,9 +110,10 @@ def _cards(group: RunGroup) -> str:
             lines.append(f"best protocol {fixed(best.measures[key].mean, column.digits)}")
         cards.append(_card(column.label, _data(measure.mean, column.digits), column.unit, lines, key in main))
     if group.seconds is not None:
-        speed = f"{magnitude(group.steps_per_second)} steps/s" if group.steps_per_second else ""
         text = f'<span class="text">{duration(group.seconds)}</span>'
-        cards.append(_card("Training", text, "", [speed, "all seeds together" if len(group.runs) > 1 else ""], False))
+        cards.append(
+            _card("Training", text, "", [group.speed, "all seeds together" if len(group.runs) > 1 else ""], False)
+        )
     if not cards:
         return '<p class="note">Nothing has been measured yet.</p>'
     episodes = group.evaluation.episodes if group.evaluation else None

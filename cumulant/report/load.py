@@ -18,7 +18,7 @@ from cumulant.errors import RunError
 from cumulant.report.curves import Curve, merge, with_spread
 from cumulant.report.evaluation import Column, Evaluation, Measure, default_column
 from cumulant.report.parsing import parse_evaluation
-from cumulant.report.wording import first_outcome, number, outcome_name, plain
+from cumulant.report.wording import first_outcome, magnitude, number, outcome_name, plain
 from cumulant.stats import mean_interval
 
 
@@ -168,6 +168,15 @@ class RunGroup:
         """Steps over seconds, of the runs that have both."""
         both = [(run.steps, run.seconds) for run in self.runs if run.steps and run.seconds]
         return sum(steps for steps, _ in both if steps) / sum(s for _, s in both if s) if both else None
+
+    @property
+    def speed(self) -> str:
+        """How fast it trained, for people: steps a second, or tokens where text was read; "" when it is not known."""
+        both = [(_last(run.rows, "data/tokens"), run.seconds) for run in self.runs]
+        tokens = sum(count for count, seconds in both if count and seconds)
+        if tokens:
+            return f"{magnitude(tokens / sum(seconds for count, seconds in both if count and seconds))} tokens/s"
+        return f"{magnitude(self.steps_per_second)} steps/s" if self.steps_per_second else ""
 
     def keys(self, group: str) -> list[str]:
         """Return the metrics of a group over all seeds, see `RunData.keys`."""

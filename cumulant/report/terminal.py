@@ -86,7 +86,7 @@ def show_run(group: RunGroup, console: Console | None = None) -> None:
     facts = [f"seed{'s' if len(group.runs) > 1 else ''} {plain(seeds, 60)}"]
     facts.append(f"{magnitude(group.steps)} steps" + (" each" if len(group.runs) > 1 else ""))
     facts += [duration(group.seconds)] if group.seconds is not None else []
-    facts += [f"{magnitude(group.steps_per_second)} steps/s"] if group.steps_per_second else []
+    facts += [group.speed] if group.speed else []
     screen.print(_text(f"{algo_name(first.algo)} on {first.env}", "bold"))
     screen.print(_text(" · ".join(facts), "dim"))
     options = "  ".join(f"{key}={plain(value, 40)}" for key, value in first.options.items())

@@ -28,6 +28,10 @@ TINY = {
         "vocabulary": 280, "width": 16, "layers": 2, "heads": 2, "key_value_heads": 1, "inner": 24, "batch_size": 4,
         "micro_batch": 3, "context": 24, "eval_documents": 6, "sample_tokens": 4,
     },
+    "sft": {
+        "model": lambda tiny: tiny.model, "lora_rank": 0, "batch_size": 4, "micro_batch": 3, "context": 40,
+        "eval_examples": 4, "sample_tokens": 4,
+    },
 }  # fmt: skip
 PLACES = ("env", "env_options", "device", "tokenizer", "model")  # names and paths: any text may be one
 

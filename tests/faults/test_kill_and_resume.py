@@ -51,6 +51,15 @@ def fingerprint(run):
     return {name: (run / name).read_bytes() for name in names}
 
 
+TEXT = "tales.txt"
+TEXT_CASES = {
+    "pretrain": [
+        "pretrain", TEXT, "--total-steps", "120", "--vocabulary", "300", "--width", "32", "--layers", "2", "--heads", "2",
+        "--key-value-heads", "2", "--inner", "48", "--context", "32",
+    ],
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_killed_and_resumed_is_undisturbed(case, tmp_path):
     words = ["train", *CASES[case], "--quiet", "--checkpoint-seconds", "0.2", "--out"]
@@ -72,6 +81,24 @@ def test_killed_and_resumed_is_undisturbed(case, tmp_path):
     finish(process)
     assert killed >= 1
     assert fingerprint(tmp_path / "torn") == fingerprint(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("case", TEXT_CASES)
+def test_a_killed_run_on_text_is_undisturbed_too(case, tmp_path):
+    tales = [f"{who} {does} {what}." for who in ("a cat", "the dog") for does in ("eats", "sees") for what in range(40)]
+    (tmp_path / TEXT).write_text("\n".join(tales))
+    words = ["train", *TEXT_CASES[case], "--quiet", "--checkpoint-seconds", "0", "--out"]
+    finish(cumulant(*words, tmp_path / "whole", cwd=tmp_path))
+    process = cumulant(*words, tmp_path / "torn", cwd=tmp_path)
+    rows = tmp_path / "torn" / "metrics.jsonl"
+    while not (rows.exists() and rows.read_bytes().count(b"\n") >= 30):
+        time.sleep(0.002)
+    process.kill()
+    process.communicate()
+    assert not (tmp_path / "torn" / "evaluation.json").exists()
+    finish(cumulant("resume", tmp_path / "torn", "--quiet", cwd=tmp_path))
+    for name in ("metrics.jsonl", "model/model.safetensors", "model/tokenizer.json", "evaluation.json", "config.json"):
+        assert (tmp_path / "torn" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 @pytest.mark.parametrize("first", ["seeds.json", "seed_0/metrics.jsonl"], ids=["before any row", "after the first"])

@@ -48,8 +48,11 @@ def test_steps_are_those_of_torchs_adamw_with_decay_on_matrices_only():
 
 
 def test_bfloat16_gradients_are_summed_in_float32_and_small_steps_add_up():
-    net = network(torch.bfloat16)
-    masters = Masters(net.parameters())
+    net = network()
+    exact = net[0].weight.detach().clone()
+    masters = Masters(net.parameters(), torch.bfloat16)
+    torch.testing.assert_close(masters.parameter.data[:12].view(4, 3), exact, rtol=0.0, atol=0.0)
+    assert {part.dtype for part in net.parameters()} == {torch.bfloat16}
     masters.zero_grad()
     single = []
     for seed in range(3):
@@ -63,6 +66,9 @@ def test_bfloat16_gradients_are_summed_in_float32_and_small_steps_add_up():
         masters.publish()
     assert net[0].weight[0, 0].item() == pytest.approx(before * (1 + 2.0**-12) ** 100, rel=2.0**-8)
     assert net[0].weight[0, 0].item() != before
+    masters.release()
+    assert net[0].weight.dtype == torch.float32
+    torch.testing.assert_close(net[0].weight, masters.parameter[:12].view(4, 3), rtol=0.0, atol=0.0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

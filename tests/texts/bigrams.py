@@ -81,6 +81,7 @@ def train(config, run):
         run.log(
             steps=iteration + 1, **{"loss/train": loss.item(), "loss/held_out": nats(table, held_out).mean().item()}
         )
+        run.log(**{"data/tokens": len(text) * (iteration + 1)})
     (run.directory / "model").mkdir(exist_ok=True)
     save_file({"table": table.detach()}, run.directory / "model" / "model.safetensors")
     return evaluate(config, run.directory)

@@ -47,6 +47,7 @@ def test_training_ends_with_figures(cli, text):
     assert (said["run"], said["env"], said["steps"]) == ("runs/bigrams-tales.txt-001", text, 3)
     assert said["figures"]["bits_per_char"]["low"] < said["figures"]["bits_per_char"]["value"] < 8.0
     assert "return_mean" not in said
+    assert said["tokens_per_second"] == pytest.approx(said["steps_per_second"] * 229, rel=0.1)
     shown = cli("train", BIGRAMS, text, "--total-steps", 3)
     assert "Bits per char" in shown.out
     assert "train (loss)" in shown.out
@@ -132,6 +133,7 @@ def test_the_terminal_shows_samples_as_they_are_and_moves_no_cursor(cli, finishe
     assert "<b>the\ufffd[31m [red]end" in said
     assert "\x1b" not in said
     assert "Letters" in said
+    assert "tokens/s" in said
 
 
 def test_runs_stand_side_by_side_by_the_figures_that_they_share(cli, finished):
