@@ -326,18 +326,18 @@ def is_sweep(run: Path | str) -> bool:
     return sweeps.is_sweep(Path(run))
 
 
-def is_align(run: Path | str) -> bool:
+def is_alignment(run: Path | str) -> bool:
     """Return whether a directory is one of an alignment."""
-    from cumulant.report.align_load import is_align as known
+    from cumulant.report.align_load import is_align
 
-    return known(Path(run))
+    return is_align(Path(run))
 
 
 def write_report(run: Path | str) -> Path:
     """Write ``report.html`` of a run, a group, a sweep or an alignment and return its path."""
     from cumulant.report import align_html, html, sweep_html
 
-    return (align_html if is_align(run) else sweep_html if is_sweep(run) else html).write_report(Path(run))
+    return (align_html if is_alignment(run) else sweep_html if is_sweep(run) else html).write_report(Path(run))
 
 
 def compare(runs: Sequence[Path | str]) -> dict[str, Any]:

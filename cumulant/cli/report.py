@@ -18,7 +18,7 @@ def run(words: list[str]) -> Any:
     known = parser.parse_args(words)
     path = api.write_report(known.run)
     if not known.json:
-        if api.is_align(known.run):
+        if api.is_alignment(known.run):
             show_align(known.run)
         elif api.is_sweep(known.run):
             show_sweep(known.run)

@@ -6,16 +6,13 @@ import argparse
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from cumulant import api, catalogue
-
-if TYPE_CHECKING:
-    from cumulant.report.align_terminal import AlignProgress
 
 Progress = Callable[[int, dict[str, float]], None]
 
@@ -74,11 +71,11 @@ def show_sweep(directory: Path) -> None:
 
 
 @contextmanager
-def align_progress(title: str, stages: tuple[str, ...], quiet: bool) -> Iterator[AlignProgress]:
-    """Show the stages of an alignment live."""
+def align_progress(title: str, quiet: bool) -> Iterator[Any]:
+    """Show the stages of an alignment live: what this gives has ``update(name, row)`` and ``ended(name, seconds)``."""
     from cumulant.report.align_terminal import AlignProgress
 
-    with AlignProgress(title, stages, silent=quiet) as progress:
+    with AlignProgress(title, silent=quiet) as progress:
         yield progress
 
 

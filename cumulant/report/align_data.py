@@ -156,9 +156,9 @@ class AlignData:
 
     @property
     def best(self) -> Model | None:
-        """The one of them that the independent judges prefer most under the rule."""
+        """The one of them that the independent judges prefer most under the rule; without judges the one held closest."""
         scored = [(score, model) for model in self.tuned if (score := self.score(model)) is not None]
-        return max(scored, key=lambda pair: pair[0])[1] if scored else None
+        return max(scored, key=lambda pair: pair[0])[1] if scored else next(iter(self.tuned), None)
 
     @property
     def loosest(self) -> Model | None:
@@ -172,8 +172,10 @@ class AlignData:
         best, last = self.best, self.loosest
         if best is None or last is None or not {"reward"} <= best.figures.keys() & last.figures.keys():
             return False
-        more = last.figures["reward"].mean > best.figures["reward"].mean
-        return more and (self.score(last) or 0.0) < (self.score(best) or 0.0)
+        scores = self.score(last), self.score(best)
+        if scores[0] is None or scores[1] is None:
+            return False
+        return last.figures["reward"].mean > best.figures["reward"].mean and scores[0] < scores[1]
 
     def score(self, model: Model) -> float | None:
         """Return a model's mean share of wins over the independent judges, under the rule; None without any."""

@@ -58,6 +58,8 @@ def _verdict(align: AlignData) -> str:
     if best is None:
         return ""
     judged = [(judge.label, best.figures.get(f"win_{judge.name}")) for judge in align.judges]
+    if not any(share for _, share in judged):
+        return "No independent judge: whether these texts are better than SFT's is for people to say."
     shares = " and ".join(
         f"{_short('accepted', share)} ({escape(label)})" for label, share in judged if share is not None
     )
@@ -99,11 +101,12 @@ def _cards(align: AlignData) -> str:
 
 def _model_card(align: AlignData, model: Model, text: str, main: bool = False) -> str:
     judged = [(judge.label, model.figures.get(f"win_{judge.name}")) for judge in align.judges]
+    judged += [("reward model", model.figures.get("win_reward"))] if not align.judges else []
     known = [(label, measure) for label, measure in judged if measure is not None]
     if not known:
         return ""
-    lines = [f"preferred to SFT, {escape(known[0][0])}"]
-    lines += [f"{_short('accepted', measure)} {escape(label)}" for label, measure in known[1:]]
+    lines = [f"preferred to SFT by {escape(known[0][0])}"]
+    lines += [f"by {escape(label)} {_short('accepted', measure)}" for label, measure in known[1:]]
     extra = [f"{text} {_short(key, model.figures[key])}" for key, text in _BRIEF.items() if key in model.figures]
     return _card(model.label, *_big("accepted", known[0][1]), [*lines, " · ".join(extra)], text, main)
 

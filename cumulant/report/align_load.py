@@ -91,7 +91,7 @@ def parse_judgement(raw: Mapping[str, Any], place: Path) -> AlignData:
         seeds=seeds[:100],
         seconds=number(raw.get("seconds")),
         prompts=None if (count := number(raw.get("prompts"))) is None else int(count),
-        rule=plain(rule.get("text") or "", 600),
+        rule=_sentence(plain(rule.get("text") or "", 600)),
         limits={plain(key, 40): value for key, each in rule.items() if (value := number(each)) is not None},
         judges=many("judges", _judge, 6),
         ceiling=_figure(raw.get("ceiling")),
@@ -102,9 +102,13 @@ def parse_judgement(raw: Mapping[str, Any], place: Path) -> AlignData:
             "contrast", lambda value: tuple(map(_contrast, _list(_object(value).get("rows"))[:MOST_ROWS])), ()
         ),
         curves=tuple(curves),
-        reward_model=_reward_model(place, stages, problems),
+        reward_model=_reward_model(place, stages, seeds, problems),
         problems=tuple(problems),
     )
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + ("" if not text or text[-1] in ".!?" else ".")
 
 
 def _figure(value: object) -> Measure | None:
@@ -125,7 +129,7 @@ def _model(raw: object) -> Model:
     entry = _object(raw)
     name = plain(entry.get("name", ""), 60)
     label, stage = plain(entry.get("label") or name, 40), plain(entry.get("stage") or "", 60)
-    return Model(name, label, stage, number(entry.get("beta")), _figures(entry.get("figures")))
+    return Model(name, label[:1].upper() + label[1:], stage, number(entry.get("beta")), _figures(entry.get("figures")))
 
 
 def _judge(raw: object) -> Judge:
@@ -197,12 +201,21 @@ def _moment(raw: object) -> Moment | None:
     )
 
 
-def _reward_model(place: Path, stages: tuple[Stage, ...], problems: list[str]) -> Evaluation | None:
+def _reward_model(
+    place: Path, stages: tuple[Stage, ...], seeds: tuple[int, ...], problems: list[str]
+) -> Evaluation | None:
     """The evaluation of the reward model's own run: a directory in this one, whatever the file calls it."""
     name = next((stage.name for stage in stages if stage.algo == "reward_model"), "reward_model")
     if name in ("", ".", "..") or Path(name).name != name:  # it may name no other place
         return None
-    found = next((each for each in (place / name, place / "seed_0" / name) if (each / "config.json").is_file()), None)
+    found = next(
+        (
+            each
+            for each in (place / name, *(place / f"seed_{seed}" / name for seed in seeds[:1]))
+            if (each / "config.json").is_file()
+        ),
+        None,
+    )
     if found is None:
         return None
     try:

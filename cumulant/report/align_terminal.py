@@ -5,6 +5,7 @@ rich is imported when something is shown.
 
 from __future__ import annotations
 
+import textwrap
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -180,7 +181,8 @@ class AlignProgress:
                     Text("  ".join(" ".join(m) for m in work.measures), style="cyan", overflow="ellipsis", no_wrap=True)
                 )
                 table.add_row(*cells)
-        count = f"{sum(work.took is not None for work in self._works.values())} of {len(known)} stages"
+        ended = sum(work.took is not None for work in self._works.values())
+        count = f"{ended} of {len(known)} stages" if self.stages else f"{ended} ended"
         head = Text(f"{self.title}  ", style="bold").append(f"{count}  {clock(now - self._began)}", style="dim")
         return Group(head, table)
 
@@ -221,7 +223,10 @@ def show_align(align: AlignData, console: Console) -> None:
 
 def _heads(align: AlignData) -> list[tuple[FigureName, str]]:
     """The columns of the table, the most telling first, with their heads."""
-    heads = [(figure_name(f"win_{judge.name}"), f"preferred\nby {judge.label}\n%") for judge in align.judges]
+    heads = [
+        (figure_name(f"win_{judge.name}"), "preferred\nby " + "\n".join(textwrap.wrap(judge.label, 12)) + "\n%")
+        for judge in align.judges
+    ]
     for key, head in (
         ("reward", "reward\ns.d."), ("kl_nats", "KL\nnats"), ("distinct_2", "distinct-2"), ("accepted", "within\nthe rule\n%"),
         ("fluency", "fluency\nnats"), ("length", "tokens"), ("stopped", "ended\n%"),

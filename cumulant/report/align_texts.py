@@ -78,7 +78,7 @@ def over_optimisation(align: AlignData) -> str:
     walks = [first[label] for label in align_plots.beta_looks(align.curves) if label in first]
     texts = "".join(_walk(curve, i == 0) for i, curve in enumerate(reversed(walks)))
     texts = f"<h3>The texts along the way</h3>{texts}" if texts else ""
-    return section("Where more reward makes worse text", f'<div class="beside">{picture}{beside}</div>{texts}')
+    return section("Does more reward make better text?", f'<div class="beside">{picture}{beside}</div>{texts}')
 
 
 def _walk(curve: BetaCurve, unfolded: bool) -> str:

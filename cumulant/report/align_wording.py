@@ -49,8 +49,11 @@ class FigureName(NamedTuple):
         value = self.shown(measure)
         if value.low is None or value.high is None or value.low == value.high:
             return ""
-        half, ends = spread(value.mean, value.low, value.high, self.digits), (value.low, value.high)
-        return "…".join(fixed(end, self.digits) for end in ends) if "…" in half else half
+        half = spread(value.mean, value.low, value.high, self.digits)
+        low, high = fixed(value.low, self.digits), fixed(value.high, self.digits)
+        if "…" not in half:
+            return half
+        return f"{low}…{high}" if low != high else f"±{fixed((value.high - value.low) / 2, self.digits + 1)}"
 
     def text(self, measure: Measure | None) -> str:
         """Write a measure with its unit, and with its interval where it has one.

@@ -67,7 +67,7 @@ def test_every_figure_of_every_model_is_in_the_page_as_it_was_recorded(place: Pa
 
 def test_the_parts_that_a_newcomer_needs_are_there_in_order(align: AlignData) -> None:
     text = page(align)
-    heads = ["What came out", "The same prompts under each model", "Where more reward makes worse text"]
+    heads = ["What came out", "The same prompts under each model", "Does more reward make better text?"]
     heads += [
         "How training went",
         "SFT and RLHF, what each needs and risks",
@@ -369,3 +369,17 @@ def test_alignments_of_other_models_do_not_share_a_table(tmp_path: Path) -> None
 def test_reading_needs_no_torch(place: Path) -> None:
     code = "import sys; sys.modules['torch'] = None; from cumulant.report.align_html import write_report as w; w(sys.argv[1])"
     subprocess.run([sys.executable, "-c", code, place], check=True)
+
+
+def test_without_independent_judges_nobody_is_said_to_be_better(place: Path) -> None:
+    """Data of one's own that nobody rated: only the reward model has an opinion, and it was trained to have it."""
+    made = fake_align.judgement() | {"judges": [], "ceiling": None, "curves": []}
+    for model in made["models"]:
+        model["figures"] = {key: value for key, value in model["figures"].items() if key[:4] not in ("win_", "raw_")}
+    made["models"][4]["figures"]["win_reward"] = {"value": 0.83}
+    align = _parsed(made, place)
+    text = page(align)
+    assert "No independent judge" in text
+    assert "preferred to SFT by reward model" in text
+    assert "is preferred to SFT in" not in text
+    assert "over-optimised" not in "\n".join(_shown(align, 100))
