@@ -96,6 +96,10 @@ class BetaCurve:
         return [x for x, _ in known], [y for _, y in known]
 
 
+def _end(end: float | None, mean: float) -> float:
+    return mean if end is None else end
+
+
 @dataclass(frozen=True)
 class AlignData:
     """An alignment: everything that its report shows.
@@ -168,14 +172,17 @@ class AlignData:
 
     @property
     def over_optimised(self) -> bool:
-        """Whether the model with the smallest beta has more reward than the best one, and pleases the judges less."""
+        """Whether the model with the smallest beta has more reward than the best one, and pleases every judge clearly less.
+
+        Clearly: its interval lies beneath the other one.
+        """
         best, last = self.best, self.loosest
         if best is None or last is None or not {"reward"} <= best.figures.keys() & last.figures.keys():
             return False
-        scores = self.score(last), self.score(best)
-        if scores[0] is None or scores[1] is None:
-            return False
-        return last.figures["reward"].mean > best.figures["reward"].mean and scores[0] < scores[1]
+        keys = [f"win_{judge.name}" for judge in self.judges]
+        pairs = [(last.figures[key], best.figures[key]) for key in keys if key in last.figures and key in best.figures]
+        worse = [_end(one.high, one.mean) < _end(other.low, other.mean) for one, other in pairs]
+        return last.figures["reward"].mean > best.figures["reward"].mean and bool(worse) and all(worse)
 
     def score(self, model: Model) -> float | None:
         """Return a model's mean share of wins over the independent judges, under the rule; None without any."""

@@ -189,6 +189,10 @@ def test_which_model_is_the_best_and_when_it_is_over_optimised(align: AlignData,
     assert "Over-optimised" not in page(changed)
     last["figures"] |= {"reward": {"value": 0.2}, "win_lexicon": {"value": 0.1}, "win_bag_of_words": {"value": 0.1}}
     assert not _parsed(made, place).over_optimised  # worse, but not for more reward
+    last["figures"] |= {"reward": {"value": 5.0}}
+    assert _parsed(made, place).over_optimised
+    last["figures"] |= {"win_lexicon": {"value": 0.66, "low": 0.6, "high": 0.72}}
+    assert not _parsed(made, place).over_optimised  # one judge is not sure
 
 
 @pytest.mark.parametrize(("unit", "value"), [("%", 86.1), ("", 0.861)])
