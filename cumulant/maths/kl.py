@@ -13,7 +13,7 @@ k2         d^2 / 2                 about KL, if small    the gradient of KL(poli
 k3         exp(-d) - 1 + d         KL, never negative    the gradient of KL(reference || policy), the other one
 =========  ======================  ====================  =====================================================
 
-So report k1 or k3, put k1 into a reward, and minimise ``kl_loss`` (which is k2).
+So report k1 or k3, put k1 into a reward, and minimise ``kl_loss`` (which is k2), or ``off_policy_kl_loss`` on older samples.
 """
 
 from __future__ import annotations
@@ -156,6 +156,39 @@ def kl_loss(logp: Tensor, logp_ref: Tensor) -> Tensor:
     """
     check_shapes(logp=logp, logp_ref=logp_ref)
     return 0.5 * (logp - logp_ref.detach()).square()
+
+
+def off_policy_kl_loss(logp: Tensor, logp_old: Tensor, logp_ref: Tensor) -> Tensor:
+    """Pull a policy towards a reference on samples of an older policy.
+
+    Use it for GRPO. Over samples of the older policy its mean is the exact KL(policy || reference), and the mean of its
+    gradient the exact gradient of that: the weight carries a gradient too, which is what k3 by itself lacks.
+
+        loss = ratio * (exp(-d) - 1 + d),    ratio = exp(logp - logp_old),    d = logp - logp_ref
+        gradient = ratio * d * grad logp
+
+    Args:
+        logp: Log-probability of the sample under the current policy, ``[...]``.
+        logp_old: The same under the policy that drew it, ``[...]``; held fixed.
+        logp_ref: The same under the reference, ``[...]``; held fixed.
+
+    Returns:
+        Losses in nats, ``[...]``, never negative.
+
+    Raises:
+        ConfigError: If the shapes differ.
+
+    Source:
+        Shao et al. 2024, "DeepSeekMath", eq. 4. Differs from source: there is no weight, so there the gradient is that of
+        KL(reference || policy) even on samples of the current policy.
+
+    >>> logp = torch.tensor([-1.0], requires_grad=True)
+    >>> off_policy_kl_loss(logp, torch.tensor([-1.0]), torch.tensor([-3.0])).backward()
+    >>> logp.grad
+    tensor([2.])
+    """
+    check_shapes(logp=logp, logp_old=logp_old, logp_ref=logp_ref)
+    return (logp - logp_old.detach()).exp() * kl_estimate(logp, logp_ref.detach(), "k3")
 
 
 def adaptive_coefficient(coefficient: float, kl: float, target: float, step: float = 0.1, limit: float = 0.2) -> float:

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from cumulant.errors import ConfigError
-from cumulant.maths.kl import adaptive_coefficient, categorical_kl, gaussian_kl, kl_estimate, kl_loss
+from cumulant.maths.kl import (
+    adaptive_coefficient,
+    categorical_kl,
+    gaussian_kl,
+    kl_estimate,
+    kl_loss,
+    off_policy_kl_loss,
+)
 
 exact = settings(deadline=None, max_examples=60, derandomize=True, database=None)
 KINDS = ("k1", "k2", "k3")
@@ -208,3 +215,19 @@ def test_shapes_that_broadcasting_would_hide_are_refused() -> None:
     ):
         with pytest.raises(ConfigError, match="has shape"):
             call()
+
+
+@exact
+@given(st.integers(0, 1000))
+def test_the_loss_on_older_samples_has_the_value_and_the_gradient_of_kl(seed: int) -> None:
+    logits, logits_ref = pair(seed)
+    logp, logp_ref = logits.log_softmax(-1), logits_ref.log_softmax(-1).requires_grad_()
+    older = (logits + pair(seed + 1)[1]).log_softmax(-1)
+    loss = off_policy_kl_loss(logp, older, logp_ref)
+    divergence = categorical_kl(logits, logits_ref)
+    expected = (older.detach().exp() * loss).sum()
+    assert expected.item() == pytest.approx(divergence.item(), abs=1e-12)
+    gradient, of_reference = torch.autograd.grad(expected, (logits, logp_ref), retain_graph=True, allow_unused=True)
+    torch.testing.assert_close(gradient, exact_gradient(divergence, logits))
+    assert of_reference is None
+    assert (loss >= 0.0).all()

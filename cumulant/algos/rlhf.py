@@ -1,0 +1,361 @@
+"""PPO for language models: reinforcement learning from human feedback, held near a reference by a KL penalty.
+
+A completion is an episode: its tokens are the actions, the score of the whole text is the reward at its last token, and every
+token pays for leaving the reference model. From there on it is PPO: advantages (GAE), whitening, the clipped surrogate; the
+formulas are those that ``ppo`` calls.
+
+    reward_t = -beta * kl_t + (score, at the last real token),    kl_t estimates KL(policy || reference) from the sampled token
+
+Axes: B sequences, T tokens of prompt and completion, N tokens of the completion alone, F features. Text is ``[B, T]``.
+
+Source: Ziegler et al. 2019, "Fine-tuning language models from human preferences"; Stiennon et al. 2020; Ouyang et al. 2022.
+Differs from source: rewards are measured in standard deviations of the reference's own completions, so that beta means the same
+under every scorer; the value is linear in features (of the frozen reference, fitted before the first update, or of the policy).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+import torch
+import tyro
+from torch import Tensor
+
+from cumulant.engine.completions import (
+    Experience,
+    completion_states,
+    draw_prompts,
+    experience,
+    of_completions,
+    read_prompts,
+    wanted,
+)
+from cumulant.engine.judgement import judge
+from cumulant.engine.scoring import Scorer, ScoringConfig
+from cumulant.engine.tuned import Critic, Tuned, TuningConfig
+from cumulant.maths.kl import adaptive_coefficient, kl_estimate
+from cumulant.maths.masked import masked_mean, masked_sum, masked_whiten
+from cumulant.maths.policy import clip_fraction, clipped_policy_loss
+from cumulant.maths.returns import gae
+from cumulant.maths.value import clipped_value_loss, value_loss
+from cumulant.run.config import require
+from cumulant.run.run import Run
+
+CATEGORY = "language model"
+USE = (
+    "to make a language model's answers score higher under a reward model or any function, without losing its language"
+)
+
+
+@dataclass(frozen=True)
+class KLConfig:
+    """What leaving the reference costs."""
+
+    beta: float = 0.2
+    """Price of a nat of KL(policy || reference), in the unit of the reward."""
+    kl_goal: float | None = None
+    """Nats per completion to which the price is steered; none for a fixed price."""
+    kl_step: float = 0.5
+    """How fast it is steered: a fifth of this is the most that the price changes per update."""
+    kl_estimate: Literal["k1", "k2", "k3"] = "k1"
+    """How KL is estimated from a token: unbiased; biased and calm; unbiased and calm."""
+
+    def __post_init__(self) -> None:
+        require(self, "beta", self.beta >= 0.0, "at least 0")
+        require(self, "kl_goal", self.kl_goal is None or self.kl_goal > 0.0, "above 0, or none")
+        require(self, "kl_step", 0.0 <= self.kl_step <= 1.0, "in [0, 1]")
+        if self.kl_goal is not None:
+            require(self, "beta", self.beta > 0.0, "above 0 where it is steered")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of RLHF."""
+
+    env: Annotated[str, tyro.conf.Suppress] = "movie-snippets"
+    """Prompts: an embedded set or a file."""
+    env_options: Annotated[Mapping[str, Any], tyro.conf.Suppress] = field(default_factory=dict)
+    """None."""
+    total_steps: int = 25
+    """Updates, each on completions of its own."""
+    batch_size: int = 32
+    """Completions per update (B)."""
+    max_new_tokens: int = 22
+    """Where a completion is cut off (N)."""
+    temperature: float = 1.0
+    """Of sampling, and of the policy that is trained."""
+    epochs: int = 1
+    """Passes over each batch."""
+    minibatches: int = 2
+    """Gradient steps that each pass is cut into."""
+    micro_batch: int = 16
+    """Sequences that are in memory at a time; changes nothing but that."""
+    learning_rate: float = 5e-4
+    """Step size of AdamW for the policy."""
+    value_learning_rate: float = 5e-4
+    """Step size of AdamW for the value head."""
+    warmup_steps: int = 2
+    """Updates over which the step sizes rise to their full value."""
+    gamma: float = 1.0
+    """Discount per token."""
+    lam: float = 0.95
+    """Trace decay of the advantage estimate (GAE)."""
+    clip: float = 0.2
+    """How far the probability ratio may move before the surrogate stops paying."""
+    value_clip: float | None = None
+    """How far a value may move per update; none for no limit."""
+    value_coef: float = 0.5
+    """Weight of the value loss."""
+    value_features: Literal["frozen", "policy"] = "frozen"
+    """What values are read from: the reference's states, which stand still, or the policy's, which learn them too."""
+    target_kl: float | None = None
+    """Stop the passes over a batch once the policy has moved so far from the one that wrote it (nats a token)."""
+    max_grad_norm: float = 1.0
+    """Gradients are scaled down to this norm."""
+    reference_samples: int = 128
+    """Completions of the reference on which rewards are standardised and frozen values are fitted beforehand."""
+    kl: KLConfig = field(default_factory=KLConfig)
+    """What leaving the reference costs."""
+    scoring: ScoringConfig = field(default_factory=ScoringConfig)
+    """What scores a completion."""
+    tuning: TuningConfig = field(default_factory=TuningConfig)
+    """Which model is trained."""
+    eval_prompts: int = 192
+    """Held-out prompts of the evaluation."""
+    fluency_model: str = ""
+    """Model under which the evaluation measures fluency, such as the one before fine-tuning; empty for the reference."""
+
+    def __post_init__(self) -> None:
+        for name in ("total_steps", "batch_size", "max_new_tokens", "epochs", "micro_batch"):
+            require(self, name, getattr(self, name) >= 1, "at least 1")
+        for name in ("reference_samples", "eval_prompts"):
+            require(self, name, getattr(self, name) >= 2, "at least 2")
+        require(self, "minibatches", 1 <= self.minibatches <= self.batch_size, "from 1 to batch_size")
+        for name in ("gamma", "lam"):
+            require(self, name, 0.0 <= getattr(self, name) <= 1.0, "in [0, 1]")
+        require(self, "clip", 0.0 < self.clip < 1.0, "between 0 and 1")
+        for name in ("learning_rate", "value_learning_rate", "max_grad_norm", "temperature"):
+            require(self, name, getattr(self, name) > 0.0, "above 0")
+        for name in ("value_coef", "warmup_steps"):
+            require(self, name, getattr(self, name) >= 0, "at least 0")
+        for name in ("value_clip", "target_kl"):
+            require(self, name, getattr(self, name) is None or getattr(self, name) > 0.0, "above 0, or none")
+
+
+class Batch(NamedTuple):
+    """What a gradient step reads; every tensor is ``[B, ...]``, and ``None`` where a setting has no use for it."""
+
+    ids: Tensor
+    mask: Tensor
+    real: Tensor
+    logp_old: Tensor
+    value_old: Tensor
+    advantage: Tensor
+    target: Tensor
+    lower: Tensor | None
+    features: Tensor | None
+
+    def rows(self, index: Tensor) -> Batch:
+        """Return some of the sequences."""
+        return Batch._make(None if x is None else x[index] for x in self)
+
+
+class Losses(NamedTuple):
+    """What a gradient step minimises and its parts, with the entropy and log-probability of each token, ``[B, N]``."""
+
+    total: Tensor
+    policy: Tensor
+    value: Tensor
+    entropy: Tensor
+    logp: Tensor
+
+
+def minibatch_loss(tuned: Tuned, critic: Critic, batch: Batch, config: Config, count: float | Tensor) -> Losses:
+    """Return the loss of one gradient step, or the share of it that some of its sequences have.
+
+        loss = sum(clipped surrogate) / count + value_coef * sum(value loss) / count        sums over real tokens
+
+    Args:
+        tuned: Policy.
+        critic: Values.
+        batch: Sequences; the advantages are whitened.
+        config: Options.
+        count: Real tokens of the *whole* gradient step: so the losses of its parts add up to its own.
+    """
+    hidden = tuned.hidden(batch.ids, batch.mask, batch.lower)
+    of = wanted(batch.real, batch.ids.shape[1])
+    logp, entropy = (of_completions(x, batch.real) for x in tuned.logp(hidden, batch.ids, of, config.temperature))
+    value = critic(completion_states(hidden, batch.real) if batch.features is None else batch.features)
+    surrogate = clipped_policy_loss(logp, batch.logp_old, batch.advantage, config.clip)
+    policy_loss = masked_mean(surrogate, batch.real, denominator=count)
+    if config.value_clip is None:
+        errors = value_loss(value, batch.target)
+    else:
+        errors = clipped_value_loss(value, batch.value_old, batch.target, config.value_clip)
+    critic_loss = masked_mean(errors, batch.real, denominator=count)
+    return Losses(policy_loss + config.value_coef * critic_loss, policy_loss, critic_loss, entropy, logp)
+
+
+class Price:
+    """What a nat of KL costs, steered towards a target if there is one; part of the run's state."""
+
+    def __init__(self, config: KLConfig) -> None:
+        self.config, self.beta = config, config.beta
+
+    def update(self, kl: float) -> None:
+        """Take note of the divergence of a batch, nats per completion."""
+        if self.config.kl_goal is not None:
+            self.beta = adaptive_coefficient(self.beta, kl, self.config.kl_goal, self.config.kl_step)
+
+    def state_dict(self) -> dict[str, float]:
+        """The price."""
+        return {"beta": self.beta}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        """Undo ``state_dict``."""
+        self.beta = float(state["beta"])
+
+
+def token_advantage(
+    score: Tensor, kl: Tensor, value: Tensor, real: Tensor, beta: float, gamma: float, lam: float
+) -> Tensor:
+    """Return the advantage of every token: what is left of the completion is worth, less what it was expected to be.
+
+    Args:
+        score: Reward of each completion, ``[B]``; read at its last real token.
+        kl: Divergence at each token, ``[B, N]``.
+        value: Value of the state in which each token was chosen, ``[B, N]``.
+        real: Real tokens, ``[B, N]`` bool; a completion has at least one.
+        beta: Price of a nat.
+        gamma: Discount per token.
+        lam: Trace decay.
+
+    Returns:
+        Advantages, ``[B, N]``; 0 in the padding.
+    """
+    last = real.sum(1, keepdim=True) - 1
+    reward = (-beta * kl).scatter_add(1, last, score[:, None]).masked_fill(~real, 0.0)
+    value = value.masked_fill(~real, 0.0)
+    next_value = torch.cat([value[:, 1:], torch.zeros_like(value[:, :1])], 1)
+    ended = torch.arange(real.shape[1], device=real.device) >= last  # nothing flows back out of the padding
+    over = ended.T.contiguous()
+    return gae(reward.T, value.T, next_value.T, over, over, gamma, lam).T
+
+
+def value_features(seen: Experience) -> Tensor:
+    """Return what the frozen value head reads: the reference's states, middle and last, ``[B, N, F]``."""
+    states = [x for x in (seen.frozen.lower, seen.frozen.hidden) if x is not None]
+    return torch.cat([completion_states(x, seen.real).float() for x in states], -1)
+
+
+def train(config: Config, run: Run) -> dict[str, Any]:
+    """Train a language model, and judge it on held-out prompts.
+
+    Args:
+        config: Options.
+        run: Where it is logged and saved.
+
+    Returns:
+        The evaluation.
+    """
+    tuned = Tuned.begin(config.tuning, run.rng("init"))
+    scorer, price = Scorer(config.scoring), Price(config.kl)
+    prompts = read_prompts(config.env, "train", tuned, config.max_new_tokens)
+    frozen_values = config.value_features == "frozen"
+    critic = Critic(tuned.width * (2 if frozen_values and tuned.first_layer else 1))
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": list(tuned.trainable.values()), "lr": config.learning_rate},
+            {"params": list(critic.parameters()), "lr": config.value_learning_rate},
+        ],
+        betas=(0.9, 0.95),
+        weight_decay=0.0,
+        fused=True,
+    )
+    trained = [*tuned.trainable.values(), *critic.parameters()]
+    run.track(tuned=tuned, critic=critic, scorer=scorer, price=price, optimizer=optimizer)
+    prompt_rng, sample_rng, shuffle_rng = run.rng("prompts"), run.rng("sample"), run.rng("shuffle")
+    shape = (config.max_new_tokens, config.temperature)
+
+    for iteration in run.iterations(config.total_steps):
+        if iteration == 0:  # what the reference earns: the unit of the reward, and where values begin
+            asked = draw_prompts(prompts, config.reference_samples, prompt_rng)
+            seen = experience(tuned, scorer, asked, *shape, sample_rng, of_reference=True)
+            scorer.fit(seen.terms.numpy())
+            if frozen_values:
+                score = scorer.total(seen.terms.numpy(), seen.stopped.numpy())[0]
+                target = torch.from_numpy(score)[:, None].expand(seen.real.shape)
+                critic.fit(value_features(seen)[seen.real], target[seen.real])
+
+        seen = experience(tuned, scorer, draw_prompts(prompts, config.batch_size, prompt_rng), *shape, sample_rng)
+        kl = kl_estimate(seen.logp, seen.logp_ref, config.kl.kl_estimate)  # shapes the reward, and is what is reported
+        lower, features = seen.frozen.lower, value_features(seen) if frozen_values else None
+        with torch.no_grad():
+            states = features
+            if states is None:
+                states = completion_states(tuned.hidden(seen.ids, seen.mask, lower), seen.real)
+            value = critic(states)
+        advantage = token_advantage(seen.reward, kl, value, seen.real, price.beta, config.gamma, config.lam)
+        learned = seen.real & seen.counts[:, None]  # tokens that are learned from
+        whitened = masked_whiten(advantage, learned)
+        batch = Batch(seen.ids, seen.mask, learned, seen.logp, value, whitened, advantage + value, lower, features)
+
+        rise = min(1.0, (iteration + 1) / (config.warmup_steps + 1))
+        for group, rate in zip(optimizer.param_groups, (config.learning_rate, config.value_learning_rate)):
+            group["lr"] = rise * rate
+        for _ in range(config.epochs):
+            parts: list[Losses] = []
+            order = torch.randperm(config.batch_size, generator=shuffle_rng)
+            for index in order.tensor_split(config.minibatches):
+                count = learned[index].sum().clamp(min=1)
+                optimizer.zero_grad()
+                for rows in index.split(config.micro_batch):
+                    losses = minibatch_loss(tuned, critic, batch.rows(rows), config, count)
+                    losses.total.backward()
+                    parts.append(Losses(*(x.detach() for x in losses)))
+                grad_norm = torch.nn.utils.clip_grad_norm_(trained, config.max_grad_norm)
+                optimizer.step()
+            logp, entropy = torch.cat([part.logp for part in parts]), torch.cat([part.entropy for part in parts])
+            logp_old, here = seen.logp[order], learned[order]
+            moved = masked_mean(kl_estimate(logp_old, logp, "k3"), here).item()
+            if config.target_kl is not None and moved > config.target_kl:
+                break
+
+        nats = masked_sum(kl, seen.real).item() / len(kl)
+        run.log(
+            steps=iteration + 1,
+            **scorer.metrics(seen.terms.numpy()),
+            **seen.metrics,
+            **{
+                "reward/trained": seen.reward.mean().item(),
+                "kl/nats": nats,
+                "kl/coefficient": price.beta,
+                "loss/policy": sum(part.policy.item() for part in parts) / config.minibatches,
+                "loss/value": sum(part.value.item() for part in parts) / config.minibatches,
+                "loss/grad_norm": float(grad_norm),
+                "policy/kl": moved,
+                "policy/entropy": masked_mean(entropy, here).item(),
+                "policy/clip_fraction": masked_mean(clip_fraction(logp, logp_old, config.clip), here).item(),
+            },
+        )
+        run.log_samples(seen.samples[:2])
+        price.update(nats)
+
+    tuned.save(run.directory)
+    return evaluate(config, run.directory)
+
+
+def evaluate(config: Config, directory: Path) -> dict[str, Any]:
+    """Judge the model that a run has saved, on held-out prompts.
+
+    Args:
+        config: Options of the run.
+        directory: Of the run.
+    """
+    tuned = Tuned.finished(config.tuning, directory)
+    prompts = read_prompts(config.env, "held-out", tuned, config.max_new_tokens)[: config.eval_prompts]
+    shape = (config.max_new_tokens, config.temperature)
+    return judge(tuned, Scorer(config.scoring), prompts, *shape, "rlhf", config.fluency_model)
