@@ -72,6 +72,25 @@ class KLConfig:
 
 
 @dataclass(frozen=True)
+class CriticConfig:
+    """How values are learned."""
+
+    value_features: Literal["frozen", "policy"] = "frozen"
+    """What values are read from: the reference's states, which stand still, or the policy's, which learn them too."""
+    value_learning_rate: float = 1e-3
+    """Step size of AdamW for the value head."""
+    value_coef: float = 0.5
+    """Weight of the value loss."""
+    value_clip: float | None = None
+    """How far a value may move per update; none for no limit."""
+
+    def __post_init__(self) -> None:
+        require(self, "value_learning_rate", self.value_learning_rate > 0.0, "above 0")
+        require(self, "value_coef", self.value_coef >= 0.0, "at least 0")
+        require(self, "value_clip", self.value_clip is None or self.value_clip > 0.0, "above 0, or none")
+
+
+@dataclass(frozen=True)
 class Config:
     """Options of RLHF."""
 
@@ -95,8 +114,6 @@ class Config:
     """Sequences that are in memory at a time; changes nothing but that."""
     learning_rate: float = 5e-4
     """Step size of AdamW for the policy."""
-    value_learning_rate: float = 5e-4
-    """Step size of AdamW for the value head."""
     warmup_steps: int = 2
     """Updates over which the step sizes rise to their full value."""
     gamma: float = 1.0
@@ -105,12 +122,6 @@ class Config:
     """Trace decay of the advantage estimate (GAE)."""
     clip: float = 0.2
     """How far the probability ratio may move before the surrogate stops paying."""
-    value_clip: float | None = None
-    """How far a value may move per update; none for no limit."""
-    value_coef: float = 0.5
-    """Weight of the value loss."""
-    value_features: Literal["frozen", "policy"] = "frozen"
-    """What values are read from: the reference's states, which stand still, or the policy's, which learn them too."""
     target_kl: float | None = None
     """Stop the passes over a batch once the policy has moved so far from the one that wrote it (nats a token)."""
     max_grad_norm: float = 1.0
@@ -119,6 +130,8 @@ class Config:
     """Completions of the reference on which rewards are standardised and frozen values are fitted beforehand."""
     kl: KLConfig = field(default_factory=KLConfig)
     """What leaving the reference costs."""
+    critic: CriticConfig = field(default_factory=CriticConfig)
+    """How values are learned."""
     scoring: ScoringConfig = field(default_factory=ScoringConfig)
     """What scores a completion."""
     tuning: TuningConfig = field(default_factory=TuningConfig)
@@ -137,12 +150,10 @@ class Config:
         for name in ("gamma", "lam"):
             require(self, name, 0.0 <= getattr(self, name) <= 1.0, "in [0, 1]")
         require(self, "clip", 0.0 < self.clip < 1.0, "between 0 and 1")
-        for name in ("learning_rate", "value_learning_rate", "max_grad_norm", "temperature"):
+        for name in ("learning_rate", "max_grad_norm", "temperature"):
             require(self, name, getattr(self, name) > 0.0, "above 0")
-        for name in ("value_coef", "warmup_steps"):
-            require(self, name, getattr(self, name) >= 0, "at least 0")
-        for name in ("value_clip", "target_kl"):
-            require(self, name, getattr(self, name) is None or getattr(self, name) > 0.0, "above 0, or none")
+        require(self, "warmup_steps", self.warmup_steps >= 0, "at least 0")
+        require(self, "target_kl", self.target_kl is None or self.target_kl > 0.0, "above 0, or none")
 
 
 class Batch(NamedTuple):
@@ -191,12 +202,12 @@ def minibatch_loss(tuned: Tuned, critic: Critic, batch: Batch, config: Config, c
     value = critic(completion_states(hidden, batch.real) if batch.features is None else batch.features)
     surrogate = clipped_policy_loss(logp, batch.logp_old, batch.advantage, config.clip)
     policy_loss = masked_mean(surrogate, batch.real, denominator=count)
-    if config.value_clip is None:
+    if config.critic.value_clip is None:
         errors = value_loss(value, batch.target)
     else:
-        errors = clipped_value_loss(value, batch.value_old, batch.target, config.value_clip)
+        errors = clipped_value_loss(value, batch.value_old, batch.target, config.critic.value_clip)
     critic_loss = masked_mean(errors, batch.real, denominator=count)
-    return Losses(policy_loss + config.value_coef * critic_loss, policy_loss, critic_loss, entropy, logp)
+    return Losses(policy_loss + config.critic.value_coef * critic_loss, policy_loss, critic_loss, entropy, logp)
 
 
 class Price:
@@ -264,12 +275,12 @@ def train(config: Config, run: Run) -> dict[str, Any]:
     tuned = Tuned.begin(config.tuning, run.rng("init"))
     scorer, price = Scorer(config.scoring), Price(config.kl)
     prompts = read_prompts(config.env, "train", tuned, config.max_new_tokens)
-    frozen_values = config.value_features == "frozen"
+    frozen_values = config.critic.value_features == "frozen"
     critic = Critic(tuned.width * (2 if frozen_values and tuned.first_layer else 1))
     optimizer = torch.optim.AdamW(
         [
             {"params": list(tuned.trainable.values()), "lr": config.learning_rate},
-            {"params": list(critic.parameters()), "lr": config.value_learning_rate},
+            {"params": list(critic.parameters()), "lr": config.critic.value_learning_rate},
         ],
         betas=(0.9, 0.95),
         weight_decay=0.0,
@@ -304,7 +315,7 @@ def train(config: Config, run: Run) -> dict[str, Any]:
         batch = Batch(seen.ids, seen.mask, learned, seen.logp, value, whitened, advantage + value, lower, features)
 
         rise = min(1.0, (iteration + 1) / (config.warmup_steps + 1))
-        for group, rate in zip(optimizer.param_groups, (config.learning_rate, config.value_learning_rate)):
+        for group, rate in zip(optimizer.param_groups, (config.learning_rate, config.critic.value_learning_rate)):
             group["lr"] = rise * rate
         for _ in range(config.epochs):
             parts: list[Losses] = []

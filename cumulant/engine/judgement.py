@@ -131,7 +131,8 @@ def fluency_of(model: Any, tokenizer: Any, texts: Sequence[tuple[str, str, bool]
 
 def _figure(values: np.ndarray) -> dict[str, Any]:
     interval = mean_interval(values)
-    return {"value": float(interval.mean), "low": float(interval.low), "high": float(interval.high)}
+    ends = {"low": float(interval.low), "high": float(interval.high)} if len(values) > 1 else {}
+    return {"value": float(interval.mean), **ends}
 
 
 def _completions(batches: Sequence[Experience]) -> list[str]:

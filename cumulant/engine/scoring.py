@@ -41,16 +41,16 @@ class ScoringConfig:
     standardise: bool = True
     """Measure rewards in standard deviations of the reference model's own, so that they do not depend on the scorer's unit."""
     truncated: Literal["score", "penalty", "skip"] = "score"
-    """A completion that was cut off: scored as it is, given a fixed reward, or not learned from."""
-    truncated_reward: float = -1.0
-    """That fixed reward, in the unit that is trained on."""
+    """A completion that was cut off: scored as it is, given a fixed reward below 0, or not learned from."""
+    truncated_penalty: float = 1.0
+    """How far below 0 that fixed reward is, in the unit that is trained on."""
     reward_limit: float | None = None
     """Rewards are cut off at plus and minus this, in the unit that is trained on; none for no limit."""
 
     def __post_init__(self) -> None:
         require(self, "reward", bool(self.reward.strip(" ,")), "a function, a reward model or a column")
         parse_terms(self.reward)
-        require(self, "truncated_reward", math.isfinite(self.truncated_reward), "finite")
+        require(self, "truncated_penalty", 0.0 <= self.truncated_penalty < math.inf, "at least 0")
         limit = self.reward_limit
         require(self, "reward_limit", limit is None or 0.0 < limit < math.inf, "above 0, or none")
 
@@ -168,7 +168,7 @@ class Scorer:
     def total(self, terms: np.ndarray, stopped: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the reward that is trained on, and which samples count.
 
-            reward = clamp((sum_k terms_k - mean) / std, -limit, limit),   or truncated_reward where cut off, if so configured
+            reward = clamp((sum_k terms_k - mean) / std, -limit, limit),   or -truncated_penalty where cut off, if so configured
 
         Args:
             terms: As ``split`` gives them, ``[B, K]``.
@@ -181,7 +181,7 @@ class Scorer:
         if self.config.reward_limit is not None:
             reward = reward.clip(-self.config.reward_limit, self.config.reward_limit)
         if self.config.truncated == "penalty":
-            reward = np.where(stopped, reward, self.config.truncated_reward)
+            reward = np.where(stopped, reward, -self.config.truncated_penalty)
         counts = (
             np.asarray(stopped, dtype=bool) if self.config.truncated == "skip" else np.ones(len(reward), dtype=bool)
         )

@@ -24,6 +24,14 @@ STAGES = sorted(name for name, listed in catalogue.algorithms().items() if liste
 # Fields that make an iteration small. A function is given what the fixture `tiny` holds: `model`, a Hugging Face directory, and
 # `reward`, a function of the user's own as `file.py:name`.
 TINY = {
+    "rlhf": {
+        "model": lambda tiny: tiny.model, "reward": lambda tiny: tiny.reward, "precision": "float32", "lora_rank": 0,
+        "batch_size": 4, "micro_batch": 2, "max_new_tokens": 5, "reference_samples": 6, "eval_prompts": 3,
+    },
+    "grpo": {
+        "model": lambda tiny: tiny.model, "reward": lambda tiny: tiny.reward, "precision": "float32", "lora_rank": 0,
+        "batch_size": 8, "group_size": 4, "micro_batch": 3, "max_new_tokens": 5, "eval_prompts": 3,
+    },
     "pretrain": {
         "vocabulary": 280, "width": 16, "layers": 2, "heads": 2, "key_value_heads": 1, "inner": 24, "batch_size": 4,
         "micro_batch": 3, "context": 24, "eval_documents": 6, "sample_tokens": 4,

@@ -185,13 +185,13 @@ def test_truncated_samples_have_their_own_rule():
         ("penalty", [2, -7, 1], [True, True, True]),
         ("skip", [2, 5, 1], [True, False, True]),
     ):
-        scorer, terms = scored("length", standardise=False, truncated=rule, truncated_reward=-7.0)
+        scorer, terms = scored("length", standardise=False, truncated=rule, truncated_penalty=7.0)
         reward, counts = scorer.total(terms, SAMPLES.stopped)
         np.testing.assert_array_equal(reward, expected)
         np.testing.assert_array_equal(counts, counting)
     scorer, terms = scored("length=3", standardise=False, reward_limit=4.0)
     np.testing.assert_array_equal(scorer.total(terms, SAMPLES.stopped)[0], [4, 4, 3])
-    for wrong in ({"reward_limit": 0.0}, {"truncated_reward": math.nan}, {"reward_limit": math.inf}):
+    for wrong in ({"reward_limit": 0.0}, {"truncated_penalty": math.nan}, {"reward_limit": math.inf}):
         with pytest.raises(ConfigError, match=re.escape(f"{next(iter(wrong))} = ")):
             ScoringConfig(**wrong)
 

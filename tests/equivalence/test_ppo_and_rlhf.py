@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 from torch import nn
@@ -80,7 +78,7 @@ def test_the_same_loss_and_gradient_on_one_token_episodes(value_clip):
     ids = torch.cat([prompt, action[:, None]], 1)
     columns = [x[:, None] for x in (logp_old, value_old, whitened, target)]
     batch = rlhf.Batch(ids, torch.ones_like(ids, dtype=torch.bool), real, *columns, None, None)
-    options = rlhf.Config(clip=0.2, value_coef=0.7, value_clip=value_clip, value_features="policy")
+    options = rlhf.Config(clip=0.2, critic=rlhf.CriticConfig("policy", value_coef=0.7, value_clip=value_clip))
     ours = rlhf.minibatch_loss(Tuned(model, None, model), critic, batch, options, COUNT)
     ours.total.backward()
 
@@ -108,7 +106,7 @@ def test_the_gradient_of_a_step_is_that_of_its_parts(features):
     columns[0] = columns[0] - 3.0
     states = torch.randn(8, 7, SHAPE.hidden_size, generator=draw) if features == "frozen" else None
     batch = rlhf.Batch(ids, mask, real, *columns, None, states)
-    config = replace(rlhf.Config(), value_features=features)
+    config = rlhf.Config(critic=rlhf.CriticConfig(features))
     tuned, count = Tuned(model, None, model), real.sum()
 
     def gradient(parts):

@@ -112,5 +112,5 @@ def test_the_loss_is_its_definition_and_that_of_its_parts(answers, loss):
     for parts in (2, 6):
         in_parts, summed = gradient(parts)
         assert in_parts == pytest.approx(value, abs=1e-6)
-        assert (summed - at_once).norm() < 1e-6 * at_once.norm()
+        assert (summed - at_once).norm() < 5e-6 * at_once.norm()
     assert at_once.abs().max() > 0.01

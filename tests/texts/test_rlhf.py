@@ -64,7 +64,7 @@ def test_it_learns_the_policy_that_theory_knows(place, seed, features):
     write_prompts(place / "prompts.jsonl", [f"{a} {b}" for a in WORDS[:2] for b in WORDS[3:7]])
     _, rows = trained(
         place, seed, total_steps=60, max_new_tokens=1, batch_size=192, minibatches=2, warmup_steps=0, learning_rate=2e-3,
-        value_learning_rate=1e-2, value_features=features, reference_samples=128,
+        critic={"value_learning_rate": 1e-2, "value_features": features}, reference_samples=128,
         kl={"beta": beta}, scoring={"reward": "judge.py:worth", "standardise": False},
     )  # fmt: skip
     tuned = Tuned.finished(TuningConfig(model="start", lora_rank=0, precision="float32"), place / "run")
