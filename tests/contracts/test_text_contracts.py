@@ -229,6 +229,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(stage, tiny, tr
         assert runs[0][name] != runs[2][name]
 
 
+@pytest.mark.filterwarnings("ignore:.* imports .*rewards.py")  # evaluating a run says whose code it imports
 def test_the_saved_model_is_the_one_that_was_judged(stage, tiny, train_one):
     """An evaluation of what was saved is the evaluation at the end of the training."""
     run = train_one(stage, tiny.data, **fields_of(stage, tiny))
