@@ -26,7 +26,7 @@ STAGES = sorted(name for name, listed in catalogue.algorithms().items() if liste
 TINY = {
     "rlhf": {
         "model": lambda tiny: tiny.model, "reward": lambda tiny: tiny.reward, "precision": "float32", "lora_rank": 0,
-        "batch_size": 4, "micro_batch": 2, "max_new_tokens": 5, "reference_samples": 6, "eval_prompts": 3,
+        "batch_size": 4, "micro_batch": 2, "max_new_tokens": 5, "reference_samples": 40, "eval_prompts": 3,
     },
     "grpo": {
         "model": lambda tiny: tiny.model, "reward": lambda tiny: tiny.reward, "precision": "float32", "lora_rank": 0,
