@@ -25,8 +25,8 @@ def trained(place, seed, **fields):
     config = from_dict(
         grpo.Config,
         {
-            "env": "prompts.jsonl", "max_new_tokens": 2, "batch_size": 192, "group_size": 24, "learning_rate": 3e-3,
-            "eval_prompts": 2, "beta": 0.02, "scoring": {"reward": "judge.py:copied", "standardise": False},
+            "env": "prompts.jsonl", "max_new_tokens": 2, "batch_size": 192, "group_size": 24, "learning_rate": 2e-3,
+            "eval_prompts": 2, "beta": 0.05, "scoring": {"reward": "judge.py:copied", "standardise": False},
             "tuning": {"model": "start", "lora_rank": 0, "precision": "float32"}, **fields,
         },
     )  # fmt: skip
@@ -42,7 +42,7 @@ def trained(place, seed, **fields):
     ("seed", "fields"),
     [
         (0, {}),
-        (1, {"advantage": "centred", "loss": "dr_grpo", "epochs": 2}),
+        (1, {"advantage": "centred", "loss": "dr_grpo", "epochs": 2, "learning_rate": 1e-3}),
         (2, {"advantage": "leave_one_out", "loss": "dapo"}),
     ],
     ids=["grpo", "dr_grpo", "rloo"],
