@@ -17,6 +17,7 @@ A directory may come from a stranger, so whatever is printed from it is escaped.
 `compare`      several runs side by side
 `align_data`, `align_load`, `align_wording`, `align_plots`, `align_html`, `align_texts`, `align_terminal`, `align_compare`
                the same for aligned language models: judgement.json, and what it shows
+`calibration`  the table of reliability of a reward model, and its figure
 `trials`, `sweep_plots`, `sweep_html`, `sweep_terminal`   the same for a sweep: sweep.json, and what it shows
 =============  =========================================================================
 """

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from cumulant.report import align_plots
+from cumulant.report import align_plots, calibration
 from cumulant.report.align_data import AlignData, Model
 from cumulant.report.align_load import load_align
 from cumulant.report.align_texts import beta_legend, over_optimisation, same_prompts
@@ -226,10 +226,10 @@ def _trust(align: AlignData) -> str:
     figures, drawn = "", align_plots.accuracies(align)
     if drawn is not None:
         figures += figure(drawn, "agreement of the reward model and of each judge with people, on held-out pairs")
-    bins = align_plots.reliability(align.reward_model.tables) if align.reward_model else []
+    bins = calibration.reliability(align.reward_model.tables) if align.reward_model else []
     if bins:
         figures += figure(
-            align_plots.calibration(bins), "how sure the reward model was, and how often people chose the same"
+            calibration.calibration(bins), "how sure the reward model was, and how often people chose the same"
         )
     rows = "".join(
         f"<tr><td>{escape(judge.label)}</td><td>{escape(judge.what)}</td>"
@@ -251,11 +251,7 @@ def _trust(align: AlignData) -> str:
         "Agreement: of two texts that people rated clearly apart, how often the one that they liked better got the higher "
         "number. People themselves do not always agree: that is the most that can be reached."
     )
-    note += (
-        " Calibration: on the dashed line a reward model that is 80 % sure is right in 80 %; beneath it, it is too sure."
-        if bins
-        else ""
-    )
+    note += f" Calibration: {calibration.MEANING[:1].lower()}{calibration.MEANING[1:]}" if bins else ""
     return section("Whom to believe", f'<p class="note">{note}</p><div class="figures">{figures}</div>{table}{rule}')
 
 
@@ -267,7 +263,7 @@ def _stages(align: AlignData) -> str:
         labels = MISSING if stage.labels is None else _data(stage.labels, 0)
         reached = ", ".join(
             f"{escape(glued(column.label.lower()))} {_data(measure.mean, column.digits)} {escape(column.unit)}".strip()
-            for measure, column in list(stage.figures.values())[:6]
+            for measure, column in list(stage.figures.values())[:3]
         )
         seconds = (
             MISSING if stage.seconds is None else f'<data value="{stage.seconds!r}">{duration(stage.seconds)}</data>'

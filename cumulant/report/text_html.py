@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from html import escape
 
 from cumulant.report import plots
+from cumulant.report.calibration import MEANING, calibration, reliability
 from cumulant.report.evaluation import Column, Evaluation, Measure, Sample, TextTable
 from cumulant.report.load import RunGroup
 from cumulant.report.markup import figure, section
@@ -36,6 +37,11 @@ def evaluation(known: Evaluation | None) -> str:
         return ""
     parts = [_figures(known.measures, known.columns)] if known.measures else []
     parts += [_table(table) for table in known.tables if table.rows]
+    bins = reliability(known.tables)
+    if bins:
+        drawn = figure(calibration(bins), "how sure the reward model was, and how often people chose the same")
+        note = f'<p class="note">{MEANING}</p>'
+        parts.append(section("Calibration", f'{note}<div class="figures">{drawn}</div>'))
     if known.samples:
         text = "Written after held-out prompts, as they came; not picked."
         parts.append(section("Samples", f'<p class="note">{text}</p>' + "".join(map(_sample, known.samples))))

@@ -25,7 +25,10 @@ from cumulant.report.align_data import AlignData
 from cumulant.report.align_html import page, write_report
 from cumulant.report.align_load import is_align, load_align, parse_judgement
 from cumulant.report.align_terminal import AlignProgress, show_align
+from cumulant.report.calibration import calibration, reliability
 from cumulant.report.evaluation import TextTable
+from cumulant.report.html import page as page_of_run
+from cumulant.report.load import load
 
 
 @pytest.fixture(scope="module")
@@ -206,13 +209,20 @@ def test_accuracy_is_a_share_in_whichever_unit_the_stage_gives_it(place: Path, u
 
 def test_the_reward_model_s_calibration_is_read_from_its_own_run(align: AlignData) -> None:
     assert align.reward_model is not None
-    bins = align_plots.reliability(align.reward_model.tables)
+    bins = reliability(align.reward_model.tables)
     assert (bins[0].predicted, bins[0].observed.mean, bins[0].pairs) == (0.55, 0.541, 310.0)
     percent = TextTable("t", ("Predicted, %", "Observed, %", "low", "high", "Pairs"), ((55.0, 54.1, 50.0, 58.0, 9.0),))
-    (only,) = align_plots.reliability([TextTable("other", ("a",), ((1.0,),)), percent])
+    (only,) = reliability([TextTable("other", ("a",), ((1.0,),)), percent])
     assert only.predicted == pytest.approx(0.55)
     assert (only.observed.low, only.observed.high) == pytest.approx((0.5, 0.58))
-    assert align_plots.reliability([TextTable("t", ("predicted", "observed"), (("x", 1.0),))]) == []
+    assert reliability([TextTable("t", ("predicted", "observed"), (("x", 1.0),))]) == []
+
+
+def test_the_report_of_a_reward_model_draws_its_calibration(place: Path) -> None:
+    text = page_of_run(load(place / "reward_model"))
+    assert "<h2>Calibration</h2>" in text
+    assert "1,280 pairs" in text
+    Page(text)
 
 
 def test_of_several_seeds_all_curves_are_drawn_and_one_walk_is_told(place: Path) -> None:
@@ -238,7 +248,7 @@ def _figures(align: AlignData) -> dict[str, Any]:
         "over": align_plots.over_optimisation(align),
         **{key: align_plots.training(align, key) for key in align_plots.CURVES},
         "accuracies": align_plots.accuracies(align),
-        "calibration": align_plots.calibration(align_plots.reliability(align.reward_model.tables)),
+        "calibration": calibration(reliability(align.reward_model.tables)),
     }
 
 
