@@ -82,6 +82,17 @@ class RewardModel(Protocol):
         """Return one number for each completion, ``[B]``."""
 
 
+def open_reward_model(path: str) -> RewardModel:
+    """Open the run or directory of a trained reward model.
+
+    Raises:
+        UsageError: If there is none.
+    """
+    from cumulant.engine.text_reward import TextReward
+
+    return TextReward.load(path)
+
+
 class Columns(Mapping[str, np.ndarray]):
     """Outcome columns of completions, each computed when a term first asks for it."""
 
@@ -115,13 +126,14 @@ class Scorer:
 
     Args:
         config: What to score by.
-        load_reward_model: Opens the directory of a reward model.
+        load_reward_model: Opens the run or directory of a reward model.
 
     Raises:
         UsageError: If there is no such function, model or column (message names the closest).
     """
 
     def __init__(self, config: ScoringConfig, load_reward_model: Callable[[str], RewardModel] | None = None) -> None:
+        load_reward_model = load_reward_model or open_reward_model
         self.config = config
         self.mean, self.std = 0.0, 1.0
         self._parts: list[tuple[tuple[str, ...], Callable[[Samples], np.ndarray]]] = []
@@ -201,7 +213,7 @@ class Scorer:
         self.mean, self.std = float(state["mean"]), float(state["std"])
 
     def _part(
-        self, source: str, weight: float, load_reward_model: Callable[[str], RewardModel] | None
+        self, source: str, weight: float, load_reward_model: Callable[[str], RewardModel]
     ) -> tuple[tuple[str, ...], Callable[[Samples], np.ndarray]]:
         """Return the names of a source's terms, and what computes them: samples -> ``[B, names]``."""
         if source in COLUMNS:
@@ -215,7 +227,6 @@ class Scorer:
                 f"reward = '{source}': no such column ({hint}), and no directory of a reward model; "
                 "a function of yours is written module:function"
             )
-        assert load_reward_model is not None, "a stage that takes reward models passes what opens them"
         model = self.models[source] = load_reward_model(source)
 
         def by_model(samples: Samples) -> np.ndarray:

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 @torch.no_grad()
-def read_weights(model: Llama, files: list[Path]) -> None:
+def read_weights(model: nn.Module, files: list[Path]) -> None:
     """Copy weights from safetensors files into a model of any dtype, one tensor at a time.
 
     Raises:
@@ -180,11 +181,24 @@ def save_model(model: Any, tokenizer: Any, folder: str | Path) -> None:
     Raises:
         StorageError: If the disk refuses.
     """
+    write_folder(folder, lambda place: _write(model, tokenizer, place))
+
+
+def write_folder(folder: str | Path, write: Callable[[Path], None]) -> None:
+    """Write a directory whole or not at all.
+
+    Args:
+        folder: Where it shall be; what is there is replaced.
+        write: Called with an empty directory to write files to.
+
+    Raises:
+        StorageError: If the disk refuses.
+    """
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=UNFINISHED))
     try:
-        _write(model, tokenizer, temporary)
+        write(temporary)
         for file in temporary.iterdir():
             with open(file, "rb") as written:
                 os.fsync(written.fileno())

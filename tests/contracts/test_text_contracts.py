@@ -40,6 +40,10 @@ TINY = {
         "model": lambda tiny: tiny.model, "lora_rank": 0, "batch_size": 4, "micro_batch": 3, "context": 40,
         "eval_examples": 4, "sample_tokens": 4,
     },
+    "reward_model": {
+        "model": lambda tiny: tiny.model, "depth": 1.0, "trained_layers": 1, "batch_size": 4, "context": 40,
+        "learning_rate": 0.01,
+    },
 }  # fmt: skip
 PLACES = ("env", "env_options", "device", "tokenizer", "model")  # names and paths: any text may be one
 

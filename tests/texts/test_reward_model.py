@@ -1,0 +1,97 @@
+"""A reward model learns what people prefer, how sure they are, and by how much; on made-up people and a tiny model."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import cumulant
+from cumulant.data.tokenizer import train_tokenizer
+from cumulant.engine.text_reward import TextReward
+from cumulant.nn.causal_lm import save_model, special_tokens
+from cumulant.nn.llama import Llama, LlamaConfig
+
+GOOD, BAD = ["good", "fine", "great", "warm"], ["bad", "dull", "slow", "cold"]
+THINGS = ["film", "plot", "book", "song", "play", "show", "tale", "dance"]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A language model that has learned nothing, and pairs: three people of four like the good words, all the best one."""
+    place = tmp_path_factory.mktemp("people")
+    rows = []
+    for one, other, thing in itertools.product(GOOD, BAD, THINGS):
+        share = 1.0 if one == "great" else 0.75
+        rows.append({"prompt": f"the {thing}", "chosen": f" was {one}", "rejected": f" was {other}", "share": share})
+    for one, other in itertools.product(THINGS, THINGS):
+        if one != other:
+            row = {"prompt": "", "chosen": f"a {one}", "rejected": f"a {other}", "tie": True}
+            rows.append(row)
+    np.random.default_rng(0).shuffle(rows)
+    (place / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    tokenizer = train_tokenizer([f"the {t} was {w}" for t in THINGS for w in GOOD + BAD], 330)
+    shape = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=32,
+        tie_word_embeddings=True,
+        initializer_range=0.15,
+        **special_tokens(tokenizer),
+    )
+    save_model(Llama(shape, torch.Generator().manual_seed(0)), tokenizer, place / "model")
+    return place
+
+
+def trained(place: Path, name: str, **fields: object) -> tuple[TextReward, dict[str, dict[str, float]]]:
+    settings = {"model": str(place / "model"), "depth": 1.0, "total_steps": 150, "learning_rate": 5e-3} | fields
+    run = cumulant.train("reward_model", str(place / "pairs.jsonl"), out=place / name, precision="float32", **settings)
+    return TextReward.load(run.run, "float32"), run.evaluation["figures"]
+
+
+def test_it_learns_how_sure_people_are(place: Path) -> None:
+    reward, figures = trained(place, "run")
+    good, great, bad = reward.score(["the film"] * 3, [" was good", " was great", " was dull"])
+    assert good - bad == pytest.approx(np.log(3), abs=0.4)  # three of four
+    assert great - bad > 2.5  # all of them
+    ties = reward.score([""] * len(THINGS), [f"a {thing}" for thing in THINGS])
+    assert ties.std() < 0.25
+    assert figures["accuracy"]["value"] > 0.95
+    assert figures["calibration_error"]["value"] < 0.12
+    assert figures["labels"]["value"] > 100
+    page = (place / "run" / "report.html").read_text()
+    assert "how sure the reward model was" in page
+
+
+def test_a_margin_in_the_data_puts_scores_further_apart(place: Path) -> None:
+    rows = [json.loads(line) for line in (place / "pairs.jsonl").read_text().splitlines()]
+    rows = [{**row, "margin": 2.0} for row in rows if not row.get("tie")]
+    other = place / "margins"
+    other.mkdir(exist_ok=True)
+    (other / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    gaps = []
+    for scale in (0.0, 1.0):
+        settings = {"model": str(place / "model"), "depth": 1.0, "total_steps": 120, "learning_rate": 5e-3}
+        run = cumulant.train(
+            "reward_model", str(other / "pairs.jsonl"), out=other / f"run{scale}", margin_scale=scale, **settings
+        )
+        good, bad = TextReward.load(run.run, "float32").score(["the film"] * 2, [" was good", " was dull"])
+        gaps.append(good - bad)
+    assert gaps[1] - gaps[0] == pytest.approx(2.0, abs=0.8)
+
+
+def test_the_mean_of_scores_stays_near_zero_with_centring(place: Path) -> None:
+    means = []
+    for weight in (0.0, 0.5):
+        reward, _ = trained(place, f"centre{weight}", centring=weight, total_steps=60)
+        words = GOOD + BAD
+        means.append(abs(reward.score(["the film"] * len(words), [f" was {word}" for word in words]).mean()))
+    assert means[1] < 0.1
+    assert means[1] < means[0]
