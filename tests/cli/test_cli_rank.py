@@ -113,8 +113,14 @@ def test_several_raters_share_a_file_that_the_reward_model_reads(file):
     film = pairs["The film is"]
     assert (film.chosen, film.raters, round(film.share, 3)) == (" good", 3, 0.667)
     assert pairs["The cast is"].share == 0.5
+    cumulant.rank(file, lambda prompt, a, b: "a", rater="eve")
+    agreement = {tuple(pair["raters"]): pair for pair in ranking.summary("preferences.jsonl")["agreement"]}
+    assert agreement["ann", "eve"]["same"] in (
+        0.4,
+        0.6,
+    )  # four ties against preferences, half each, and one answer to compare
     votes = [c.votes for split in ("train", "held-out") for c in load_comparisons("preferences.jsonl", split)]
-    assert sorted(map(len, votes)) == [3] * 5
+    assert sorted(map(len, votes)) == [4] * 5
 
 
 def test_what_models_write_cannot_move_the_cursor(file):
@@ -283,3 +289,10 @@ def test_a_model_that_is_no_run_needs_prompts(model):
 def test_questions_are_all_pairs_of_different_responses():
     questions = ranking.questions_of({"train": [{"prompt": "p", "responses": ["x", "y", "x", "z"]}] * 2})
     assert [(q.first, q.second) for q in questions] == [("x", "y"), ("x", "z"), ("y", "z")]
+
+
+def test_a_rater_sees_a_question_in_one_order_wherever_it_comes_from():
+    one, other = ranking.Question("p", "x", "y"), ranking.Question("p", "y", "x")
+    raters = [f"rater {n}" for n in range(20)]
+    assert [one.shown_to(rater) for rater in raters] == [other.shown_to(rater) for rater in raters]
+    assert len({one.shown_to(rater) for rater in raters}) == 2

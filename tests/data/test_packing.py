@@ -46,14 +46,8 @@ def test_rows_are_few(lists):
 
 
 def test_the_fullest_row_that_takes_it_is_taken():
-    lengths = [
-        7,
-        6,
-        4,
-        3,
-        2,
-    ]  # capacity 10: 7+3, 6+4, 2; the first row with room for the 3 would do as well, for the 4 not
-    assert best_fit(lengths, 10) == [[0, 3], [1, 2], [4]]
+    assert best_fit([7, 6, 4, 3, 2], 10) == [[0, 3], [1, 2], [4]]
+    assert best_fit([7, 6, 3, 3], 10) == [[0, 2], [1, 3]]  # the first 3 goes where it leaves nothing
 
 
 def test_a_text_that_fits_no_row_is_named():

@@ -1,5 +1,7 @@
 """The embedded texts as their packages hold them: cleaned, each once, split without a leak; who rated what, and who agrees."""
 
+import csv
+
 import numpy as np
 import pytest
 
@@ -82,6 +84,17 @@ def test_people_agree_more_the_more_a_pair_differs():
     assert 0.80 < ones[0] < 0.86
     assert 0.92 < ones[2] < 0.95  # two texts a point apart: one rater in fifteen disagrees with the others
     assert 0.98 < halves[2] < 1.0
+
+
+@pytest.mark.slow
+def test_a_held_out_snippet_in_a_review_is_taken_out(tmp_path):
+    secret = max((s.text for s in snippets.snippets("held-out")), key=len)
+    with (tmp_path / "reviews.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerows([("text", "label", "source"), ("x", 1, "rotten_tomatoes")])
+        rows.writerows((f"Number {word} is a fine film. {secret.upper()}", 1, "imdb") for word in ("one", "two", "two"))
+    parts = snippets._cut_reviews(tmp_path / "reviews.csv")
+    assert sorted(parts["train"] + parts["held-out"]) == ["Number one is a fine film.", "Number two is a fine film."]
 
 
 @pytest.mark.slow

@@ -29,6 +29,9 @@ CHATML = (
 FORGETFUL = (  # says of the last message that it is the last, and so of none that others follow
     "{% for m in messages %}{{ m['role'] + ('!' if loop.last else '.') + m['content'] }}{% endfor %}"
 )
+PROUD = (  # the same of replies only
+    "{% for m in messages %}{{ m['content'] + ('!' if loop.last and m['role'] == 'assistant' else '.') }}{% endfor %}"
+)
 
 
 @pytest.fixture(scope="module")
@@ -170,6 +173,10 @@ def test_a_long_prompt_is_an_error_or_loses_its_beginning(tokenizer):
         DataError, match=rf"a.jsonl, line 7: the prompt has {prompt} tokens, .* context of 10 .*too_long = left"
     ):
         tokenize_examples([example], tokenizer, 10)
+    with pytest.raises(DataError, match="leaves nothing of the context"):
+        tokenize_examples([example], tokenizer, prompt)
+    (least,) = tokenize_examples([example], tokenizer, prompt + 1)
+    assert (int(least.loss.sum()), least.is_cut) == (1, True)
     (cut,) = tokenize_examples([example], tokenizer, 10, too_long="left")
     assert cut.ids.tolist() == whole.ids[-10:].tolist()
     assert int(cut.loss.sum()) == completion
@@ -260,9 +267,10 @@ def test_a_dialogue_that_the_assistant_begins_has_something_before_it(tokenizer)
     assert made.loss[-1]
 
 
-def test_a_template_that_rewrites_earlier_turns_is_refused():
+@pytest.mark.parametrize("template", [FORGETFUL, PROUD])
+def test_a_template_that_rewrites_earlier_turns_is_refused(template):
     bare = train_tokenizer(CORPUS, 320)
-    bare.chat_template = FORGETFUL
+    bare.chat_template = template
     with pytest.raises(
         DataError, match=r"a.jsonl, line 3: the chat template writes message 2 differently once others follow"
     ):
