@@ -25,7 +25,7 @@ STAGES = sorted(name for name, listed in catalogue.algorithms().items() if liste
 # `reward`, a function of the user's own as `file.py:name`.
 TINY = {
     "rlhf": {
-        "model": lambda tiny: tiny.model, "reward": lambda tiny: tiny.reward, "precision": "float32", "lora_rank": 0,
+        "model": lambda tiny: tiny.model, "reward": lambda tiny: tiny.reward, "precision": "float32", "lora_rank": 2,
         "batch_size": 4, "micro_batch": 2, "max_new_tokens": 5, "reference_samples": 40, "eval_prompts": 3,
     },
     "grpo": {
