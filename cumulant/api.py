@@ -26,7 +26,7 @@ from cumulant.sweeps import read_plan as read_plan
 from cumulant.trained import evaluate_text, is_text_run, member
 from cumulant.trained import film as film
 from cumulant.trained import load as load
-from cumulant.training import threads
+from cumulant.training import refuse_or_follow, threads
 from cumulant.training import train_one as train_one
 
 if TYPE_CHECKING:
@@ -140,6 +140,7 @@ def train(
         algo, env, seed, env_options, config, threads, checkpoint_seconds, max_faults, env_timeout, **fields
     )
     began = time.perf_counter()
+    refuse_or_follow(spec, seeds, Path(out) if out else None)
     with _reserved(algo, env) if out is None else nullcontext(Path(out)) as directory:
         if seeds == 1:
             train_one(spec, directory, progress=progress)
@@ -250,6 +251,7 @@ def resume(run: Path | str, *, trust: bool = False, progress: Progress | None = 
         if not listed_as_text(spec["algo"]):  # there it is a data set, which is read and never imported
             names.append(spec["env"])
         check_trust(names, written_by(runs.get(seed, directory / f"seed_{seed}")), directory, trust)
+    refuse_or_follow(read_spec(directory), len(runs), directory, resume=True)
     if is_group:
         group.resume(directory, progress)
     else:

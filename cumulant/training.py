@@ -30,6 +30,7 @@ def train_one(
     from cumulant.engine.evaluate import default_episodes
     from cumulant.engine.evaluate import evaluate as run_evaluation
     from cumulant.engine.faults import limiting_faults
+    from cumulant.engine.ranks import joined
     from cumulant.run.config import check_device, from_dict
     from cumulant.run.run import Run
 
@@ -40,7 +41,7 @@ def train_one(
     keep_freed_memory()
     on_row = None if progress is None else lambda row: progress(seed, row)
     borne = int(spec.get("max_faults", 10)), float(spec.get("env_timeout", 60.0))
-    with threads(int(spec.get("threads", 1))), limiting_faults(*borne):
+    with threads(int(spec.get("threads", 1))), limiting_faults(*borne), joined(spec["config"].get("device", "cpu")):
         every = float(spec.get("checkpoint_seconds", 20.0))
         run = Run(directory, spec, resume=resume, checkpoint_every_seconds=every, on_row=on_row)
         try:
@@ -58,6 +59,32 @@ def train_one(
         finally:
             run.close()
     return evaluation
+
+
+def refuse_or_follow(spec: Mapping[str, Any], seeds: int, run: Path | None, resume: bool = False) -> None:
+    """Do the part of a process that is not the first of several that train together, and end it; for the first, nothing.
+
+    Args:
+        spec: As for ``train_one``.
+        seeds: How many seeds were asked for.
+        run: Directory of the run; None for a new one that the first process will choose.
+        resume: Whether it already holds the run.
+
+    Raises:
+        UsageError: If several processes were started for what trains in one.
+        SystemExit: At the end of a process that is not the first.
+    """
+    from cumulant.engine.ranks import count, followed, rank
+
+    if count() == 1:
+        return
+    if seeds > 1 or not getattr(catalogue.load_algorithm(spec["algo"]), "IN_PARALLEL", False):
+        what = "several seeds train" if seeds > 1 else f"'{spec['algo']}' trains"
+        raise UsageError(f"{what} without torchrun, which started {count()} processes")
+    if rank() > 0:
+        with followed(run if resume else None) as own:
+            train_one(spec, own, resume=resume)
+        raise SystemExit(0)
 
 
 def checked(evaluation: Any, algo: str) -> dict[str, Any]:

@@ -19,11 +19,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
+import torch
 import tyro
 
 from cumulant.data.text import batch_at, load_documents, pack, pad_id, tokenize_documents
 from cumulant.data.tokenizer import train_tokenizer
 from cumulant.engine.language_model import LanguageModel
+from cumulant.engine.ranks import add_up, share
 from cumulant.engine.text_loss import HeldOut, micro_batches, text_loss
 from cumulant.maths.schedules import piecewise
 from cumulant.nn.causal_lm import find_folder, load_model, load_tokenizer, pick_dtype, save_model, special_tokens
@@ -35,6 +37,7 @@ from cumulant.run.run import Run
 
 CATEGORY = "language model"
 USE = "to make a small language model of your own texts, from nothing; the first of the four steps of RLHF"
+IN_PARALLEL = True  # several processes may train together, as torchrun starts them
 SAMPLES, PROMPT_WORDS = 8, 4
 
 
@@ -155,12 +158,13 @@ def train(config: Config, run: Run) -> dict[str, Any]:
         tokens = int(batch.loss_mask.sum())
 
         masters.zero_grad()
-        loss = 0.0
-        for part in micro_batches(batch, config.micro_batch):
+        loss = torch.zeros((), device=config.device)
+        for part in micro_batches(batch.rows(share(len(batch))), config.micro_batch):
             part_loss = text_loss(model, part, tokens, config.gradient_checkpointing)
             part_loss.backward()
             masters.collect()
-            loss += part_loss.item()
+            loss += part_loss.detach()
+        add_up(masters.grad)
         grad_norm = masters.clip_grad_norm(config.max_grad_norm)
         masters.decay(optimizer.learning_rate * config.weight_decay)
         optimizer.step()
@@ -170,7 +174,7 @@ def train(config: Config, run: Run) -> dict[str, Any]:
         run.log(
             steps=step + 1,
             **{
-                "loss/train": loss,
+                "loss/train": add_up(loss).item(),
                 "loss/grad_norm": grad_norm.item(),
                 "data/tokens": count.tokens,
                 "optimizer/learning_rate": optimizer.learning_rate,

@@ -20,7 +20,9 @@ Progress = Callable[[int, dict[str, float]], None]
 @contextmanager
 def training_progress(known: argparse.Namespace, config: Any, text: bool) -> Iterator[Progress]:
     """Show a training live; say beforehand which preset it uses, and what must be said of the environment or the text."""
-    console = Console(stderr=True, quiet=known.quiet)
+    from cumulant.engine.ranks import rank
+
+    console = Console(stderr=True, quiet=known.quiet or rank() > 0)
     notice, preset = api.notice(known.target), api.preset_for(known.algo, known.target)
     if notice:
         console.print(escape(notice), style="bold")
@@ -42,9 +44,10 @@ def resume_progress(known: argparse.Namespace) -> Iterator[Progress]:
 
 @contextmanager
 def _live(title: str, total_steps: int, silent: bool, text: bool) -> Iterator[Progress]:
+    from cumulant.engine.ranks import rank
     from cumulant.report.progress import LiveProgress
 
-    with LiveProgress(title, silent=silent, text=text) as live:
+    with LiveProgress(title, silent=silent or rank() > 0, text=text) as live:
         yield lambda seed, row: live.update(seed, {**row, "total_steps": total_steps})
 
 
