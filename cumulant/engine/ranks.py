@@ -2,8 +2,8 @@
 
     torchrun --nproc-per-node 2 -m cumulant train pretrain texts.jsonl
 
-All of them hold the same weights, draw the same batches and take the same steps; gradients are added up in between, over the count
-of the whole batch, so that the losses are those of one process. The first process writes the run's directory, as ever. The
+All of them hold the same weights, draw the same batches and take the same steps; gradients are added up in between, over the
+count of the whole batch, so that the losses are those of one process. The first process writes the run's directory, as ever. The
 others follow in a directory of their own that is thrown away, which is how they too can be resumed.
 """
 

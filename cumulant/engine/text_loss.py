@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from cumulant.data.packing import TokenBatch, Tokens, pad
 from cumulant.errors import DataError
@@ -46,20 +45,16 @@ def head_of(model: Any) -> Tensor:
 
 
 def _hidden(model: Any, batch: TokenBatch, recompute: bool) -> Tensor:
-    if not recompute:
+    if hasattr(model, "network"):  # another architecture than Llama: transformers has its own way
+        if recompute:
+            model.network.gradient_checkpointing_enable({"use_reentrant": False})
+            model.network.train()
         return model.hidden(batch.ids, batch.mask, segments=batch.segments)
-    if hasattr(model, "network"):  # transformers has its own way
-        model.network.gradient_checkpointing_enable({"use_reentrant": False})
-        model.network.train()
-        return model.hidden(batch.ids, batch.mask)
-
-    def layers(start: int, stop: int | None, hidden: Tensor | None) -> Tensor:
-        return model.hidden(batch.ids, batch.mask, start=start, stop=stop, hidden=hidden, segments=batch.segments)
-
-    hidden, last = None, model.config.num_hidden_layers - 1
-    for layer in range(last):
-        hidden = checkpoint(layers, layer, layer + 1, hidden, use_reentrant=False)
-    return checkpoint(layers, last, None, hidden, use_reentrant=False)
+    before, model.checkpointing = model.checkpointing, recompute
+    try:
+        return model.hidden(batch.ids, batch.mask, segments=batch.segments)
+    finally:
+        model.checkpointing = before
 
 
 def micro_batches(batch: TokenBatch, rows: int) -> Iterator[TokenBatch]:
