@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cumulant.data.packing import TokenBatch, Tokens, pad
 from cumulant.errors import DataError
@@ -46,9 +46,12 @@ def head_of(model: Any) -> Tensor:
 
 def _hidden(model: Any, batch: TokenBatch, recompute: bool) -> Tensor:
     if hasattr(model, "network"):  # another architecture than Llama: transformers has its own way
-        if recompute:
-            model.network.gradient_checkpointing_enable({"use_reentrant": False})
-            model.network.train()
+        if recompute and not model.network.is_activation_checkpointing:
+            model.network.activation_checkpointing_enable({"use_reentrant": False})
+            model.network.train()  # without which it is not done
+            for module in model.network.modules():
+                if isinstance(module, nn.Dropout):  # it would draw from the global generator
+                    module.p = 0.0
         return model.hidden(batch.ids, batch.mask, segments=batch.segments)
     before, model.checkpointing = model.checkpointing, recompute
     try:
