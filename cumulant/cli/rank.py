@@ -81,7 +81,8 @@ class _Asking:
 def show_summary(result: dict[str, Any], screen: Console) -> None:
     """Print what there is by now: who judged how many pairs, and how far raters agree."""
     left = f", {result['left']} left for {result['rater']}" if result["left"] else f", none left for {result['rater']}"
-    screen.print(Text(f"\n{result['answered']} answered{left}; all answers are in {result['file']}"))
+    where = f"all answers are in {result['file']}" if result["raters"] else "nobody has answered yet"
+    screen.print(Text(plain_lines(f"\n{result['answered']} answered{left}; {where}")))
     for rater, counts in result["raters"].items():
         first = "" if counts["first"] is None else f", the one shown first in {counts['first']:.0%}"
         said = f"  {rater}: {counts['preferred']} preferred{first}; {counts['tie']} tied, {counts['skipped']} skipped"

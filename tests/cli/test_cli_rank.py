@@ -286,6 +286,30 @@ def test_a_model_that_is_no_run_needs_prompts(model):
         cumulant.rank(model, lambda prompt, a, b: "a", rater="ann")
 
 
+def test_a_run_writes_people_rank_and_a_reward_model_learns_from_it(cli, workspace, monkeypatch):
+    (workspace / "docs.jsonl").write_text(
+        "".join(
+            json.dumps({"prompt": f"the film number {n} is", "completion": " good or bad"}) + "\n" for n in range(60)
+        )
+    )
+    small = {"vocabulary": 270, "width": 16, "inner": 32, "layers": 1, "heads": 2, "key_value_heads": 2}
+    pretrained = cumulant.train(
+        "pretrain", "docs.jsonl", out="run", total_steps=3, context=32, batch_size=4, precision="float32", **small
+    )
+    monkeypatch.setattr(sys, "stdin", io.StringIO("q\n"))
+    answer = cli("rank", pretrained.run, "--rater", "ann", "--max-new-tokens", "6")
+    assert answer.code == 0
+    assert "0 answered, " in answer.out
+    assert "nobody has answered yet" in answer.out
+    for rater in ("ann", "bob"):
+        cumulant.rank(pretrained.run, lambda prompt, a, b: "a" if len(a) > len(b) else "b", rater=rater)
+    judged = {row["prompt"] for row in lines()}
+    assert 10 < len(judged) <= 20
+    assert judged <= {f"the film number {n} is" for n in range(60)}
+    learned = cumulant.train("reward_model", "preferences.jsonl", out="judge", model="run", total_steps=2)
+    assert learned.evaluation["episodes"] >= 1
+
+
 def test_questions_are_all_pairs_of_different_responses():
     questions = ranking.questions_of({"train": [{"prompt": "p", "responses": ["x", "y", "x", "z"]}] * 2})
     assert [(q.first, q.second) for q in questions] == [("x", "y"), ("x", "z"), ("y", "z")]
