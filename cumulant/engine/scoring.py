@@ -64,15 +64,12 @@ class Samples:
         completions: What was answered, B texts, without the end mark.
         length: Tokens of each completion, the end mark included, ``[B]`` int.
         stopped: Whether it ended by itself, ``[B]`` bool.
-        model_scores: Scores that a reward model gave already, by its path, ``[B]`` each: where its features come out of a
-            forward pass that is made anyway.
     """
 
     prompts: Sequence[str]
     completions: Sequence[str]
     length: np.ndarray
     stopped: np.ndarray
-    model_scores: Mapping[str, np.ndarray] | None = None
 
 
 class RewardModel(Protocol):
@@ -132,12 +129,12 @@ class Scorer:
         UsageError: If there is no such function, model or column (message names the closest).
     """
 
-    def __init__(self, config: ScoringConfig, load_reward_model: Callable[[str], RewardModel] | None = None) -> None:
-        load_reward_model = load_reward_model or open_reward_model
+    def __init__(
+        self, config: ScoringConfig, load_reward_model: Callable[[str], RewardModel] = open_reward_model
+    ) -> None:
         self.config = config
         self.mean, self.std = 0.0, 1.0
         self._parts: list[tuple[tuple[str, ...], Callable[[Samples], np.ndarray]]] = []
-        self.models: dict[str, RewardModel] = {}
         for source, weight in parse_terms(config.reward):
             self._parts.append(self._part(source, weight, load_reward_model))
         self.names = tuple(name for names, _ in self._parts for name in names)
@@ -227,11 +224,10 @@ class Scorer:
                 f"reward = '{source}': no such column ({hint}), and no directory of a reward model; "
                 "a function of yours is written module:function"
             )
-        model = self.models[source] = load_reward_model(source)
+        model = load_reward_model(source)
 
         def by_model(samples: Samples) -> np.ndarray:
-            known = (samples.model_scores or {}).get(source)
-            scores = model.score(samples.prompts, samples.completions) if known is None else known
+            scores = model.score(samples.prompts, samples.completions)
             return weight * _numbers(scores, source, len(samples.completions))[:, None]
 
         return (Path(source).name,), by_model

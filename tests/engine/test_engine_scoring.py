@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 import pytest
+import torch
 
 from cumulant.engine.scoring import Samples, Scorer, ScoringConfig, code_named_by, distinct, parse_terms
 from cumulant.errors import ConfigError, NumericsError, UsageError
@@ -60,15 +61,6 @@ def many(a, b, c):
 """
 
 
-class Model:
-    def __init__(self, folder):
-        self.folder, self.calls = folder, 0
-
-    def score(self, prompts, completions):
-        self.calls += 1
-        return np.array([len(text) for text in completions], dtype=np.float32)
-
-
 @pytest.fixture
 def judge(tmp_path):
     file = tmp_path / "judge.py"
@@ -77,7 +69,7 @@ def judge(tmp_path):
 
 
 def scored(reward, **fields):
-    scorer = Scorer(ScoringConfig(reward, **fields), Model)
+    scorer = Scorer(ScoringConfig(reward, **fields))
     return scorer, scorer.split(SAMPLES)
 
 
@@ -149,17 +141,29 @@ def test_what_does_not_exist_is_refused_before_anything_is_scored(judge):
     assert parse_terms("a/b=c.py:f=2") == [("a/b=c.py:f", 2.0)]
 
 
-def test_a_reward_model_scores_by_itself_or_from_what_is_known(tmp_path):
-    (tmp_path / "rm").mkdir()
+def test_a_reward_model_is_a_term(tmp_path):
+    """What a trained model says of each text, read from its directory; here with weights by chance."""
+    from cumulant.data.tokenizer import train_tokenizer
+    from cumulant.nn.llama import Llama, LlamaConfig
+    from cumulant.nn.reward_model import RewardModel, padding_token
+
+    tokenizer = train_tokenizer([*SAMPLES.prompts, *SAMPLES.completions], 270)
+    shape = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2,
+        max_position_embeddings=64, tie_word_embeddings=True, eos_token_id=tokenizer.eos_token_id,
+    )  # fmt: skip
+    draw = torch.Generator().manual_seed(0)
+    model = RewardModel(Llama(shape, draw), padding_token(tokenizer))
+    torch.nn.init.normal_(model.score.weight, generator=draw)
+    model.save(tokenizer, tmp_path / "rm")
     source = str(tmp_path / "rm")
-    scorer = Scorer(ScoringConfig(f"{source}=2,length"), Model)
+    scorer, terms = scored(f"{source}=2,length")
     assert scorer.names == ("rm", "length")
-    np.testing.assert_array_equal(scorer.split(SAMPLES)[:, 0], [2, 30, 0])
-    known = Samples(**{**vars(SAMPLES), "model_scores": {source: np.array([5.0, 6.0, 7.0])}})
-    np.testing.assert_array_equal(scorer.split(known)[:, 0], [10, 12, 14])
-    assert scorer.models[source].calls == 1
-    with pytest.raises(ConfigError, match="rm' gave 2 numbers for 3"):
-        scorer.split(Samples(**{**vars(SAMPLES), "model_scores": {source: np.zeros(2)}}))
+    ids = [[*tokenizer(p)["input_ids"], *tokenizer(c)["input_ids"], tokenizer.eos_token_id]
+           for p, c in zip(SAMPLES.prompts, SAMPLES.completions)]  # fmt: skip
+    alone = [model(torch.tensor([row]), torch.ones(1, len(row), dtype=torch.bool)).item() for row in ids]
+    np.testing.assert_allclose(terms[:, 0], 2 * np.array(alone), rtol=0.05, atol=0.02)  # bfloat16 where it is faster
+    assert np.ptp(terms[:, 0]) > 0.1
 
 
 def test_rewards_are_measured_in_deviations_of_the_reference():
