@@ -17,6 +17,8 @@ from cumulant.data.text import encode_prompts, load_prompts
 from cumulant.engine.scoring import Samples, Scorer, distinct
 from cumulant.engine.tuned import Frozen, Tuned
 from cumulant.errors import DataError
+from cumulant.maths.kl import kl_estimate
+from cumulant.maths.masked import masked_sum
 
 
 @dataclass(frozen=True)
@@ -70,10 +72,13 @@ class Experience:
 
     @property
     def samples(self) -> list[dict[str, str | float]]:
-        """Prompts, completions and rewards, as a log keeps them."""
+        """Prompts, completions, rewards and nats away from the reference, as a log keeps them."""
+        nats = masked_sum(kl_estimate(self.logp, self.logp_ref), self.real, 1)
         return [
-            {"prompt": prompt, "completion": completion, "reward": round(reward, 4)}
-            for prompt, completion, reward in zip(self.prompts, self.completions, self.terms.sum(1).tolist())
+            {"prompt": prompt, "completion": completion, "reward": round(reward, 4), "kl": round(kl, 2)}
+            for prompt, completion, reward, kl in zip(
+                self.prompts, self.completions, self.terms.sum(1).tolist(), nats.tolist()
+            )
         ]
 
 

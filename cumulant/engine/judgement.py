@@ -47,7 +47,9 @@ def judge(
         batch_size: Prompts at a time.
 
     Returns:
-        An evaluation of the kind "text": figures, samples, and a table of both models.
+        An evaluation of the kind "text": figures, samples, and a table of both models. ``win_rate`` is how often the policy
+        earns more than the reference on the same prompt, ``kl_nats`` KL(policy || reference) per completion, ``fluency`` the
+        mean log-probability per token.
     """
     fluency = (tuned.reference, tuned.tokenizer)
     if fluency_model:
@@ -67,8 +69,8 @@ def judge(
     unlike = {"distinct_2": [distinct(*_completions(texts[side])) for side in ("policy", "reference")]}
     gain = (ours["reward"] > theirs["reward"]) + 0.5 * (ours["reward"] == theirs["reward"])
     figures = {name: _figure(values) for name, values in ours.items()}
-    figures["reward"]["better"] = figures["logp_per_token"]["better"] = "higher"
-    figures["kl"] |= {"better": "lower", "unit": "nats"}
+    figures["reward"]["better"] = figures["fluency"]["better"] = "higher"
+    figures["kl_nats"] |= {"better": "lower", "unit": "nats"}
     figures["win_rate"] = _figure(gain) | {"better": "higher"}
     figures["distinct_2"] = {"value": unlike["distinct_2"][0], "better": "higher"}
     rows = [[name, ours[name].mean().item(), theirs[name].mean().item()] for name in ours]
@@ -90,11 +92,11 @@ def _measures(batches: Sequence[Experience], scorer: Scorer, model: Any, tokeniz
     if len(scorer.names) > 1:
         measures |= {f"reward_{name}": terms[:, k] for k, name in enumerate(scorer.names)}
     kl = [masked_sum(kl_estimate(batch.logp, batch.logp_ref), batch.real, 1) for batch in batches]
-    measures["kl"] = torch.cat(kl).double().numpy()
-    measures["length"] = torch.cat([batch.real.sum(1) for batch in batches]).double().numpy()
+    measures["kl_nats"] = torch.cat(kl).double().numpy()
+    measures["tokens"] = torch.cat([batch.real.sum(1) for batch in batches]).double().numpy()
     measures["stopped"] = torch.cat([batch.stopped for batch in batches]).double().numpy()
     pairs = [pair for batch in batches for pair in zip(batch.prompts, batch.completions, batch.stopped.tolist())]
-    measures["logp_per_token"] = fluency_of(model, tokenizer, pairs)
+    measures["fluency"] = fluency_of(model, tokenizer, pairs)
     return measures
 
 
@@ -149,7 +151,7 @@ def _samples(
             "prompt": prompts[i],
             "completion": answers[i],
             "reward": round(float(ours["reward"][i]), 4),
-            "kl": round(float(ours["kl"][i]), 2),
+            "kl": round(float(ours["kl_nats"][i]), 2),
             "reference": before[i],
             "reference_reward": round(float(theirs["reward"][i]), 4),
         }
