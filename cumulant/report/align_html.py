@@ -144,10 +144,15 @@ def _models(align: AlignData) -> str:
             shape = marks.get(marker, '<rect x="11" y="1" width="10" height="10"') + f' style="fill: var(--{colour})"/>'
             legend += f'<li><svg viewBox="0 0 32 12" aria-hidden="true">{shape}</svg>{escape(label)}</li>'
         note = "How often a judge that had no part in training prefers a model's answer to SFT's. 50 %: as good as SFT."
-        if align.model("sft_again") is not None:
-            note += " SFT again is another draw from SFT itself: what lies within it is chance."
-        rule = f' The rule: <span class="ink">{escape(align.rule)}</span>' if align.rule else ""
-        dots = f'<p class="note">{note}{rule}</p><ul class="legend">{legend}</ul>'
+        again = align.model("sft_again")
+        if again is not None:
+            note += f" {again.label}: SFT itself once more, and so what chance can do."
+        note += (
+            " Under the rule, a text that hardly reads as one any more cannot win (see: whom to believe)."
+            if align.rule
+            else ""
+        )
+        dots = f'<p class="note">{escape(note)}</p><ul class="legend">{legend}</ul>'
         dots += (
             f'<div class="wide">{figure(drawn, "share of answers preferred to those of SFT, by model and judge")}</div>'
         )

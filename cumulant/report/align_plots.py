@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -118,7 +119,8 @@ def training(align: AlignData, key: str) -> Figure | None:
             seen.add(curve.label)
             line: Any = {"color": LIGHT[look.colour], "ls": look.dash if first else "-"}
             marker = "o" if len(x) == 1 else ""
-            axes.plot(x, y, marker=marker, ms=4, lw=1.7 if first else 0.7, alpha=1.0 if first else 0.45, **line)
+            line |= {"lw": 1.7, "zorder": 3} if first else {"lw": 0.7, "alpha": 0.45, "zorder": 2}
+            axes.plot(x, y, marker=marker, ms=4, **line)
         _heading(axes, title, remark)
         axes.set_xlabel("update", fontsize=7.6)
         axes.grid(axis="x", visible=False)
@@ -182,7 +184,7 @@ def _root(kl: float | None) -> float:
 def _course(top: Axes, low: Axes, moments: Sequence[Moment], look: Look, first: bool) -> None:
     """One training: reward above, good answers beneath, in the order of its updates."""
     colour = LIGHT[look.colour]
-    faint: Any = {"alpha": 1.0 if first else 0.4}
+    faint: Any = {"alpha": 1.0, "zorder": 3} if first else {"alpha": 0.4, "zorder": 2}
     dots: Any = {"marker": look.marker, "ms": 5.0 if first else 3.0, "mec": LIGHT["paper"], "mew": 0.7}
     line: Any = {"color": colour, "ls": look.dash, "lw": 1.5 if first else 0.7}
     scored = [moment for moment in moments if moment.reward is not None]
@@ -221,10 +223,10 @@ def accuracies(align: AlignData) -> Figure | None:
         for place, (_, value, colour) in enumerate(known):
             _dot(axes, value, place, colour, "o", True, 1)
             ends += [end for end in (value.mean, value.low, value.high) if end is not None]
-        _heading(axes, "Agreement with people", "%, held-out pairs; dotted: by chance")
+        _heading(axes, "Agreement with people", "% of held-out pairs")
         axes.set_xlim(min(ends) - 3, max(max(ends) + 4, 100))
         axes.set_ylim(len(known) - 0.2, -0.6)
-        axes.set_yticks(range(len(known)), [label for label, _, _ in known])
+        axes.set_yticks(range(len(known)), ["\n".join(textwrap.wrap(label, 16)) for label, _, _ in known])
         axes.tick_params(axis="y", labelsize=8, labelcolor=LIGHT["ink"])
         axes.grid(axis="y", visible=False)
     return figure
