@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cumulant.report.wording import first_outcome, outcome_name
+from cumulant.report.wording import alike, first_outcome, outcome_name
 
 KINDS = ("agent", "protocol", "ceiling", "floor")
 
@@ -179,6 +179,15 @@ class TextTable:
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str | float, ...], ...]
+
+    @property
+    def texts(self) -> list[tuple[str, ...]]:
+        """The rows as people read them: the numbers of a column have the same decimals."""
+        shown = []
+        for column in zip(*self.rows):
+            numbers = iter(alike([cell for cell in column if not isinstance(cell, str)]))
+            shown.append([cell if isinstance(cell, str) else next(numbers) for cell in column])
+        return list(zip(*shown))
 
 
 @dataclass(frozen=True)

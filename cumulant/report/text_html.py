@@ -10,7 +10,7 @@ from cumulant.report.calibration import MEANING, calibration, reliability
 from cumulant.report.evaluation import Column, Evaluation, Measure, Sample, TextTable
 from cumulant.report.load import RunGroup
 from cumulant.report.markup import figure, section
-from cumulant.report.wording import brief, fixed, metric_name
+from cumulant.report.wording import fixed, metric_name
 
 MOST_CURVES = 24
 
@@ -69,10 +69,7 @@ def _figures(measures: Mapping[str, Measure], columns: tuple[Column, ...]) -> st
 
 def _table(table: TextTable) -> str:
     head = "".join(f"<th>{escape(title)}</th>" for title in table.columns)
-    rows = "".join(
-        "<tr>" + "".join(f"<td>{escape(c) if isinstance(c, str) else brief(c)}</td>" for c in row) + "</tr>"
-        for row in table.rows
-    )
+    rows = "".join("<tr>" + "".join(f"<td>{escape(text)}</td>" for text in row) + "</tr>" for row in table.texts)
     body = f'<div class="wide"><table class="text"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
     return section(table.title, body)
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cumulant.report.evaluation import Evaluation, TextTable
-from cumulant.report.wording import brief
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -52,6 +51,6 @@ def _show_table(table: TextTable, screen: Console) -> None:
     for index, title in enumerate(table.columns):
         numbers = all(not isinstance(row[index], str) for row in table.rows)
         shown.add_column(Text(title), justify="right" if numbers else "left", overflow="fold")
-    for row in table.rows:
-        shown.add_row(*(Text(cell if isinstance(cell, str) else brief(cell)) for cell in row))
+    for row in table.texts:
+        shown.add_row(*map(Text, row))
     screen.print(shown)

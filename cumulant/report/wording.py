@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 # Control characters move a terminal's cursor or colour, bidirectional ones reorder a line; neither is ever shown.
@@ -114,6 +114,21 @@ def brief(value: float | None) -> str:
     if 0 < size < 1:
         return f"{value:.4g}"
     return fixed(value, 2 if size < 100 else 1 if size < 1000 else 0)
+
+
+def alike(values: Sequence[float]) -> list[str]:
+    """Write the numbers of a column with the same decimals where they are of like size, each by itself where they are not.
+
+    >>> alike([0.00135, 0.02]), alike([800.0, 12.0]), alike([0.5, 120.0]), alike([])
+    (['0.0014', '0.0200'], ['800', '12'], ['0.5', '120.0'], [])
+    """
+    if all(value == int(value) and abs(value) < 1e6 for value in values):
+        return [fixed(value, 0) for value in values]
+    sizes = [abs(value) for value in values if value]
+    if max(sizes) > 30.0 * min(sizes):
+        return [brief(value) for value in values]
+    digits = min(max(2 - math.floor(math.log10(max(sizes))), 0), 4)
+    return [fixed(value, digits) for value in values]
 
 
 def spread(mean: float | None, low: float | None, high: float | None, digits: int = 2) -> str:
