@@ -32,6 +32,10 @@ TINY = {
         "model": lambda tiny: tiny.model, "reward": lambda tiny: tiny.reward, "precision": "float32", "lora_rank": 0,
         "batch_size": 8, "group_size": 4, "micro_batch": 3, "max_new_tokens": 5, "eval_prompts": 3,
     },
+    "dpo": {
+        "model": lambda tiny: tiny.model, "precision": "float32", "lora_rank": 2, "batch_size": 4, "micro_batch": 3,
+        "context": 40, "max_new_tokens": 5, "eval_pairs": 3,
+    },
     "pretrain": {
         "vocabulary": 280, "width": 16, "layers": 2, "heads": 2, "key_value_heads": 1, "inner": 24, "batch_size": 4,
         "micro_batch": 3, "context": 24, "eval_documents": 6, "sample_tokens": 4,
@@ -118,7 +122,7 @@ def other_values(hint, value):
         return [not value]
     if isinstance(value, int | float) or value is None:
         start = value or 0
-        return [start + 1, start * 2, start + 0.25, start / 2, 0.5]
+        return [other for other in (start + 1, start * 2, start + 0.25, start / 2, 0.5) if other != value]
     if isinstance(value, str):
         return ["other"]
     if isinstance(value, tuple):
