@@ -1,4 +1,4 @@
-"""SAC on Pendulum-v1 and DQN on CartPole-v1, end to end (acting, replay and updates): ours and Stable-Baselines3.
+"""SAC and TD3 on Pendulum-v1 and DQN on CartPole-v1, end to end (acting, replay and updates): ours and Stable-Baselines3.
 
 The same hyper-parameters in both: networks, minibatches, updates per step, replay, exploration, target networks. Each
 measurement is a process of its own, on one core, with one thread; the two take turns. The figure is environment steps per second
@@ -37,6 +37,19 @@ TASKS: dict[str, dict[str, Any]] = {
         "polyak": 0.005,
         "hidden": [256, 256],
     },
+    "td3": {
+        "env": "Pendulum-v1",
+        "total_steps": 2500,
+        "warmup_steps": 500,
+        "learning_rate": 1e-3,
+        "batch_size": 256,
+        "updates_per_step": 1.0,
+        "train_every": 1,
+        "polyak": 0.005,
+        "policy_every": 2,
+        "exploration_noise": 0.1,
+        "hidden": [256, 256],
+    },
     "dqn": {
         "env": "CartPole-v1",
         "total_steps": 16_000,
@@ -70,8 +83,12 @@ def time_ours(wanted: dict[str, Any]) -> dict[str, Any]:
         "replay": {"capacity": wanted["capacity"]},
     }
     shared = ("gamma", "warmup_steps", "learning_rate", "batch_size", "updates_per_step")
-    own = ("polyak",) if algo == "sac" else ("target_every", "exploration", "epsilon", "epsilon_end")
-    fields |= {name: wanted[name] for name in (*shared, *own)}
+    own = {
+        "sac": ("polyak",),
+        "td3": ("polyak", "policy_every", "exploration_noise"),
+        "dqn": ("target_every", "exploration", "epsilon", "epsilon_end"),
+    }
+    fields |= {name: wanted[name] for name in (*shared, *own[algo])}
     if algo == "dqn":
         fields["learning_rate_end"] = wanted["learning_rate"]
     marks: list[tuple[int, float, float]] = []
@@ -107,7 +124,8 @@ def compare(options: argparse.Namespace) -> None:
             ".peers/bin/pip install -r benchmarks/peers.txt`, or name the Python of another environment with --peers."
         ]
     rows, summary = [], {}
-    for algo, task in TASKS.items():
+    tasks = {algo: TASKS[algo] for algo in options.algos}
+    for algo, task in tasks.items():
         wanted = {"algo": algo, **SHARED, **task}
         if options.steps:
             wanted |= {"total_steps": options.steps, "warmup_steps": min(task["warmup_steps"], options.steps // 4)}
@@ -148,12 +166,12 @@ def compare(options: argparse.Namespace) -> None:
     texts = [f"Median (range) of {options.repeats} alternating runs."]
     texts += [
         f"{algo}: {', '.join(f'{key} {value}' for key, value in {**SHARED, **task}.items())}."
-        for algo, task in TASKS.items()
+        for algo, task in tasks.items()
     ]
     parts = ["\n".join(texts), table(head, rows), *skipped, "\n".join(f"- {line}" for line in facts_lines(known))]
     print("\n\n".join(parts))
     if options.write:
-        print(f"\nwritten: {write_results('off_policy_speed', 'SAC and DQN, end to end', parts)}")
+        print(f"\nwritten: {write_results('off_policy_speed', 'SAC, TD3 and DQN, end to end', parts)}")
 
 
 def main() -> None:
@@ -162,7 +180,8 @@ def main() -> None:
         "--peers", type=Path, default=Path(".peers/bin/python"), help="Python of the peers' environment"
     )
     parser.add_argument("--repeats", type=int, default=5, help="alternating runs of each")
-    parser.add_argument("--steps", type=int, help="environment steps of a run (SAC 2,500, DQN 16,000)")
+    parser.add_argument("--algos", nargs="+", choices=TASKS, default=list(TASKS), help="which of them")
+    parser.add_argument("--steps", type=int, help="environment steps of a run (SAC and TD3 2,500, DQN 16,000)")
     parser.add_argument("--core", type=int, default=default_core(), help="core to pin everything to; -1 for none")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--write", action="store_true", help="write benchmarks/results/off_policy_speed.md, too")

@@ -1,4 +1,4 @@
-"""Time SAC or DQN of Stable-Baselines3; runs in the peers' environment and knows nothing of ours. Prints one JSON line.
+"""Time SAC, TD3 or DQN of Stable-Baselines3; runs in the peers' environment and knows nothing of ours. Prints one JSON line.
 
 Usage: sb3_off_policy.py '{"algo": "sac", ...}', as ``off_policy_speed.py`` calls it.
 """
@@ -7,11 +7,13 @@ import json
 import sys
 import time
 
+import numpy as np
 import stable_baselines3
 import torch
-from stable_baselines3 import DQN, SAC
+from stable_baselines3 import DQN, SAC, TD3
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.noise import NormalActionNoise
 
 
 class Clock(BaseCallback):
@@ -47,6 +49,16 @@ def main():
     env = make_vec_env(wanted["env"], n_envs=1, seed=wanted["seed"])
     if wanted["algo"] == "sac":
         model = SAC("MlpPolicy", env, tau=wanted["polyak"], **shared)
+    elif wanted["algo"] == "td3":
+        size = env.action_space.shape[0]
+        model = TD3(
+            "MlpPolicy",
+            env,
+            tau=wanted["polyak"],
+            policy_delay=wanted["policy_every"],
+            action_noise=NormalActionNoise(np.zeros(size), np.full(size, wanted["exploration_noise"])),
+            **shared,
+        )
     else:
         model = DQN(
             "MlpPolicy",
