@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-_LARGE = 2**20  # multiplications from which oneDNN's start-up is paid back
+# Multiplications from which it pays, of the largest layer and of a single product: calls of Python and of oneDNN have a price.
+_LARGE_LAYER, _LARGE_PRODUCT = 2**23, 2**21
 _KINDS: dict[type[nn.Module], str] = {nn.ReLU: "relu", nn.Tanh: "tanh", nn.SiLU: "silu"}
 _available = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
@@ -45,7 +46,7 @@ def _kind(layers: nn.Module, x: Tensor) -> str | None:
     kinds = {_KINDS.get(type(layer)) for layer in each[1::2]}
     if len(each) != 2 * len(linear) - 1 or len(kinds) != 1:
         return None
-    return kinds.pop() if len(x) * max(layer.weight.numel() for layer in linear) >= _LARGE else None
+    return kinds.pop() if len(x) * max(layer.weight.numel() for layer in linear) >= _LARGE_LAYER else None
 
 
 @contextmanager
@@ -124,7 +125,7 @@ class Perceptron(torch.autograd.Function):
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor, relu: bool) -> Tensor:
     """Return ``x weight^T + bias``, and of it what is above zero if wanted."""
-    if len(x) * weight.numel() >= _LARGE:
+    if len(x) * weight.numel() >= _LARGE_PRODUCT:
         return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "relu" if relu else "none", [], "")
     out = torch.addmm(bias, x, weight.t())
     return out.relu_() if relu else out
@@ -135,7 +136,7 @@ def _product(x: Tensor, y: Tensor) -> Tensor:
     narrow = len(y) < len(x)
     if narrow:
         x, y = y, x
-    if x.numel() * len(y) >= _LARGE:
+    if x.numel() * len(y) >= _LARGE_PRODUCT:
         out = torch.ops.mkldnn._linear_pointwise(x, y, None, "none", [], "")
     else:
         out = x.mm(y.t())

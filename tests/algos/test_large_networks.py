@@ -9,7 +9,7 @@ from cumulant.nn import backward
 
 ENVS = {"sac": "Pendulum-v1", "td3": "Pendulum-v1", "tqc": "Pendulum-v1", "dqn": "CartPole-v1"}
 FIELDS = {
-    "total_steps": 160, "num_envs": 4, "horizon": 8, "warmup_steps": 32, "hidden": (128, 128), "batch_size": 64,
+    "total_steps": 160, "updates_per_step": 0.25, "num_envs": 4, "horizon": 8, "warmup_steps": 32, "hidden": (256, 256), "batch_size": 128,
     "eval_episodes": 4, "checkpoint_seconds": 0.0,
 }  # fmt: skip
 pytestmark = [
@@ -23,7 +23,7 @@ def rows(run):
 
 
 def test_updates_are_those_of_autograd(algo, env, train_one, monkeypatch):
-    fields = {**FIELDS, "total_steps": 64, "updates_per_step": 0.25}
+    fields = {**FIELDS, "total_steps": 64}
     by_hand = train_one(algo, env, **fields, name="by_hand")
     monkeypatch.setattr(backward, "_available", False)
     by_autograd = train_one(algo, env, **fields, name="by_autograd")

@@ -8,7 +8,7 @@ from cumulant.nn import backward
 from cumulant.nn.backward import frozen, run_layers
 from cumulant.nn.mlp import ACTIVATIONS, mlp, residual_mlp
 
-ROWS = 128
+ROWS = 512
 pytestmark = pytest.mark.skipif(not backward._available, reason="this PyTorch was built without oneDNN")
 
 
@@ -40,7 +40,7 @@ def gradients(run, layers, x, weight):
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize(
     ("inputs", "hidden", "outputs"),
-    [(4, (128, 128), 1), (17, (256,), 40), (300, (64, 32, 128), 25), (1, (128, 128, 128), 2)],
+    [(4, (128, 128), 1), (17, (256,), 64), (300, (64, 32, 128), 25), (1, (128, 128, 128), 2)],
 )
 def test_values_and_gradients_are_those_of_autograd(used, activation, inputs, hidden, outputs):
     layers = mlp(inputs, hidden, outputs, activation, 1.0, generator())
@@ -83,11 +83,11 @@ def test_it_is_not_used_where_it_cannot_or_need_not_be(used):
     odd = nn.Sequential(nn.Linear(4, 256), nn.ReLU(), nn.Linear(256, 256), nn.Tanh(), nn.Linear(256, 1))
     no_bias = nn.Sequential(nn.Linear(4, 256), nn.ReLU(), nn.Linear(256, 256, bias=False), nn.ReLU(), nn.Linear(256, 1))
     for layers, x in [
-        (large, torch.randn(8, 4)),  # few rows: its start-up would cost more
+        (large, torch.randn(ROWS - 1, 4)),  # its start-up would cost more
         (large, torch.randn(2, 64, 4)),
         (large.double(), torch.randn(ROWS, 4, dtype=torch.float64)),
         (residual_mlp(4, (128,), 1, "relu", 1.0, generator()), torch.randn(ROWS, 4)),
-        (nn.Sequential(nn.Linear(1024, 1024)), torch.randn(ROWS, 1024)),
+        (nn.Sequential(nn.Linear(256, 256)), torch.randn(ROWS, 256)),
         (odd, torch.randn(ROWS, 4)),
         (no_bias, torch.randn(ROWS, 4)),
     ]:
