@@ -9,8 +9,8 @@ from cumulant.nn import backward
 
 ENVS = {"sac": "Pendulum-v1", "td3": "Pendulum-v1", "tqc": "Pendulum-v1", "dqn": "CartPole-v1"}
 FIELDS = {
-    "total_steps": 160, "updates_per_step": 0.25, "num_envs": 4, "horizon": 8, "warmup_steps": 32, "hidden": (256, 256), "batch_size": 128,
-    "eval_episodes": 4, "checkpoint_seconds": 0.0,
+    "total_steps": 160, "updates_per_step": 0.25, "num_envs": 4, "horizon": 8, "warmup_steps": 32,
+    "hidden": (256, 256), "batch_size": 128, "eval_episodes": 4, "checkpoint_seconds": 0.0,
 }  # fmt: skip
 pytestmark = [
     pytest.mark.skipif(not backward._available, reason="this PyTorch was built without oneDNN"),
