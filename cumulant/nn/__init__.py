@@ -15,6 +15,7 @@ q_critic.py       several critics of observation and action
 q_network.py      values of all actions: scalar or distributional, dueling, noisy
 table.py          a table of action values
 llama.py          a language model: Llama-style transformer, cache, log-probabilities of tokens
+products.py       matrix products for passes written by hand
 llama_layer.py    one of its layers, forward and backward by hand
 llama_decoder.py  token by token, with a cache of keys and values
 lora.py           low-rank adapters: the reference is the model with them off

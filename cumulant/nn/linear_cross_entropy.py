@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from cumulant.errors import ConfigError
+from cumulant.nn.products import input_gradient, linear, weight_gradient
 
 
 def linear_cross_entropy(hidden: Tensor, head: Tensor, target: Tensor, denominator: float, rows: int = 512) -> Tensor:
@@ -56,7 +57,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         head_grad = torch.zeros_like(head, dtype=wide) if of_head else None
         for start in range(0, len(hidden), rows):
             states, tokens = hidden[start : start + rows], target[start : start + rows, None]
-            scores = (states @ head.t()).to(wide)
+            scores = linear(states, head).to(wide)
             chosen = scores.gather(1, tokens)
             largest = scores.amax(1, keepdim=True)
             scores.sub_(largest).exp_()
@@ -68,12 +69,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
             scores.scatter_add_(1, tokens, scores.new_full(tokens.shape, -1.0 / denominator))
             narrow = scores.to(hidden.dtype)
             if hidden_grad is not None:
-                torch.mm(narrow, head, out=hidden_grad[start : start + rows])
+                hidden_grad[start : start + rows] = input_gradient(narrow, head)
             if head_grad is not None:
-                if narrow.dtype == wide:
-                    head_grad.addmm_(narrow.t(), states)
-                else:
-                    head_grad += narrow.t() @ states
+                head_grad += weight_gradient(narrow, states)
         ctx.save_for_backward(hidden_grad, None if head_grad is None else head_grad.to(head.dtype))
         return loss / denominator
 

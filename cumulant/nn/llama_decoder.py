@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cumulant.nn.llama_layer import Weights, layer, linear, normalise, softmax, swapped
+from cumulant.nn.llama_layer import MATRICES, Weights, layer, normalise, softmax, swapped
+from cumulant.nn.products import linear, packed
 
 if TYPE_CHECKING:
     from cumulant.nn.llama import Llama
@@ -33,10 +34,17 @@ class Decoder:
         self.weights = [merged_weights(model, index) for index in range(self.config.num_hidden_layers)]
         self.head, self.norm = model.head.detach(), model.model.norm.weight.detach()
         self.used = 0
+        self.quick: list[Weights] = []  # the same, packed
 
+    @torch.no_grad()
     def start(self, rows: int, columns: int) -> None:
         """Make room for ``columns`` tokens of ``rows`` sequences and forget all before."""
         c, like = self.config, self.head
+        if not self.quick:
+            for weights in self.weights:
+                matrices = {name: packed(getattr(weights, name), rows) for name in MATRICES}
+                self.quick.append(weights._replace(**matrices))
+            self.quick_head = packed(self.head, rows)
         shape = (rows * c.num_key_value_heads, columns, c.head_dim)
         self.keys = [torch.empty(shape, dtype=like.dtype, device=like.device) for _ in self.weights]
         self.values = [torch.empty_like(key) for key in self.keys]
@@ -67,7 +75,7 @@ class Decoder:
             x, kept = layer(frame, weights, (None,) * 4, x)
             self.keys[index][:, :columns], self.values[index][:, :columns] = kept.key, kept.value
         self.used = columns
-        return self._logits(x.view(rows, columns, -1)[:, -1])
+        return self._logits(x.view(rows, columns, -1)[:, -1], self.head)
 
     @torch.no_grad()
     def extend(self, ids: Tensor) -> Tensor:
@@ -78,7 +86,7 @@ class Decoder:
         cos, sin = (table[:, 0] for table in self.model.rotation(position))  # [B or 1, 1, E]
         stop = self.used = column + 1
         x = F.embedding(ids, self.model.model.embed_tokens.weight.detach())
-        for weights, keys, values in zip(self.weights, self.keys, self.values):
+        for weights, keys, values in zip(self.quick, self.keys, self.values):
             qkv = linear(normalise(x, weights.norm1, c.rms_norm_eps)[0], weights.qkv).view(rows, -1, width)
             turned = qkv[:, : heads + pairs]
             turned = swapped(turned).mul_(sin).addcmul_(turned, cos)
@@ -94,7 +102,7 @@ class Decoder:
             x = linear(F.silu(gate).mul_(up), weights.down).add_(x)
         if self.lengths is not None:
             self.lengths = self.lengths + 1
-        return self._logits(x)
+        return self._logits(x, self.quick_head)
 
     def keep(self, rows: Tensor) -> None:
         """Drop all sequences but these, ``[b]`` indices."""
@@ -107,8 +115,8 @@ class Decoder:
         self.lengths = None if self.lengths is None else self.lengths[rows]
         self.bias = None if self.bias is None else self.bias[rows]
 
-    def _logits(self, x: Tensor) -> Tensor:
-        return linear(normalise(x.contiguous(), self.norm, self.config.rms_norm_eps)[0], self.head)
+    def _logits(self, x: Tensor, head: Tensor) -> Tensor:
+        return linear(normalise(x.contiguous(), self.norm, self.config.rms_norm_eps)[0], head)
 
 
 def merged_weights(model: Llama, index: int) -> Weights:

@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cumulant.nn.products import input_gradient, linear, weight_gradient
+
 MATRICES = ("qkv", "out", "gate_up", "down")
 
 
@@ -133,16 +135,16 @@ class LayerPass(torch.autograd.Function):
             parameters: What gradients are for: norm1, q, k, v, out, norm2, gate, up, down, then a and b of each adapter.
         """
         y, kept = layer(frame, weights, adapters, x)
-        ctx.kept = kept if frame.keep else None
-        ctx.inputs = (frame, weights, adapters, scale, None if frame.keep else x)
+        ctx.save_for_backward(*((*kept[:-1], *kept.low) if frame.keep else (x,)))
+        ctx.inputs = frame, weights, adapters, scale
         return y
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
         """Return the gradients of ``x`` and of the parameters that need one."""
-        frame, weights, adapters, scale, x = ctx.inputs
-        kept = ctx.kept if ctx.kept is not None else layer(frame, weights, adapters, x)[1]
-        ctx.kept = None
+        frame, weights, adapters, scale = ctx.inputs
+        saved = ctx.saved_tensors
+        kept = Kept._make([*saved[:-4], saved[-4:]]) if frame.keep else layer(frame, weights, adapters, saved[0])[1]
         needs = ctx.needs_input_grad[5:]
         frozen = not any(needs[:9])
         flags = [False] * 4 if frozen else [any(needs[1:4]), needs[4], any(needs[6:8]), needs[8]]
@@ -312,34 +314,6 @@ def adapted(x: Tensor, weight: Tensor, adapter: Adapter) -> tuple[Tensor, Tensor
         return y, None
     small = x @ adapter[0].t()
     return y.addmm_(small, adapter[1].t()), small
-
-
-# oneDNN multiplies float32 at twice the speed of what torch takes otherwise on processors that are not Intel's, at the
-# same precision. The operation is what torch.compile uses for products; where it is missing, the ordinary one does.
-_ONEDNN = (
-    getattr(getattr(torch.ops, "mkldnn", None), "_linear_pointwise", None)
-    if torch.backends.mkldnn.is_available()
-    else None
-)
-
-
-def _fast(x: Tensor) -> bool:
-    return _ONEDNN is not None and x.dtype == torch.float32 and x.device.type == "cpu" and x.numel() > 0
-
-
-def linear(x: Tensor, weight: Tensor) -> Tensor:
-    """Return ``x weight^T``, ``[N, in], [out, in] -> [N, out]``, without gradients."""
-    return _ONEDNN(x, weight, None, "none", [], "") if _fast(x) else F.linear(x, weight)  # type: ignore[misc]
-
-
-def input_gradient(grad: Tensor, weight: Tensor) -> Tensor:
-    """Return ``grad weight``, ``[N, out], [out, in] -> [N, in]``."""
-    return _ONEDNN(grad, weight.t(), None, "none", [], "") if _fast(grad) else grad @ weight  # type: ignore[misc]
-
-
-def weight_gradient(grad: Tensor, x: Tensor) -> Tensor:
-    """Return ``grad^T x``, ``[N, out], [N, in] -> [out, in]``."""
-    return _ONEDNN(grad.t(), x.t(), None, "none", [], "") if _fast(grad) else grad.t() @ x  # type: ignore[misc]
 
 
 def joined(*parts: Tensor) -> Tensor:
