@@ -23,6 +23,7 @@ CASES = {
     "minatar_steps.py": ["--repeats", "1", "--frames", "200"],
     "off_policy_speed.py": ["--repeats", "1", "--steps", "750"],
     "real_environments.py": ["--repeats", "1", "--seconds", "0.01"],
+    "rlhf.py": ["--repeats", "1", "--rows", "2"],
     "warfarin_simulation.py": ["--repeats", "1", "--work", "0.002", "--patients", "2"],
 }
 
@@ -99,6 +100,17 @@ def test_minatar_steps_has_a_row_for_each_game():
     page = run("minatar_steps.py")
     for game in ("asterix", "breakout", "freeway", "seaquest", "space"):
         assert re.search(rf"^\| \S*{game}.*\d", page, re.MULTILINE), game
+
+
+def test_rlhf_writes_the_same_greedy_tokens_and_learns_from_the_same_loss():
+    pytest.importorskip("transformers")
+    runs = json.loads(run("rlhf.py", "--json"))["runs"]
+    assert len(runs) == 8
+    assert all(entry["ours_is_faster_by"]["median"] > 0 for entry in runs.values())
+    assert runs["write 2 x (16 + 64), greedy, float32"]["equal_tokens"] == 1.0
+    assert all(
+        entry.get("loss_difference", 0.0) < (1e-5 if "float32" in name else 2e-2) for name, entry in runs.items()
+    )
 
 
 def test_warfarin_simulation_is_accurate():
