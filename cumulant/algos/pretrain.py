@@ -193,7 +193,9 @@ def evaluate(config: Config, directory: Path) -> dict[str, Any]:
     model, tokenizer = load_model(directory, config.precision)
     model.to(config.device)
     documents = load_documents(config.env, "held-out")
-    prompts = [" ".join(document.split()[:PROMPT_WORDS]) for document in documents[:SAMPLES]]
+    words = [document.split() for document in documents]
+    goes_on = [each for each in words if len(each) > 2 * PROMPT_WORDS] or words  # where there is something left to say
+    prompts = [" ".join(each[:PROMPT_WORDS]) for each in goes_on[:SAMPLES]]
     written = LanguageModel(model, tokenizer).samples(prompts, config.sample_tokens)
     return {
         "kind": "text",

@@ -41,6 +41,23 @@ def test_listing_loads_no_environment_and_no_torch():
     assert not {"torch", "numba", "gymnasium"} & set(loaded)
 
 
+def test_training_a_policy_loads_nothing_of_language_models(tmp_path):
+    code = "import sys, cumulant; cumulant.train('ppo', 'CartPole-v1', total_steps=128, num_envs=2, horizon=32, eval_episodes=2, "
+    loaded = python(f"{code}out={str(tmp_path / 'run')!r}); print(*sys.modules)").split()
+    assert "cumulant.algos.ppo" in loaded
+    text = (
+        "transformers",
+        "tokenizers",
+        "peft",
+        "pyarrow",
+        "jinja2",
+        "gguf",
+        "cumulant.nn.llama",
+        "cumulant.data.text",
+    )
+    assert not set(loaded) & set(text)
+
+
 def test_the_public_names_are_there_without_an_import():
     assert python("import cumulant; print(sorted(dir(cumulant)) == sorted(cumulant.__all__))") == "True\n"
 
