@@ -71,7 +71,7 @@ class Config:
     max_new_tokens: int = 24
     """Most tokens of an answer that it writes."""
     max_pairs: int = 0
-    """Take only so many pairs of the data, the first; 0 for all."""
+    """Learn from so many pairs of the data, drawn at random; 0 for as many as the steps can read."""
     loss: Literal["sigmoid", "ipo"] = "sigmoid"
     """Which loss: Bradley-Terry on implicit rewards, or a fixed gap per token."""
     beta: float = 0.1
@@ -219,7 +219,11 @@ def read_pairs(
         return write_pairs(tuned, Scorer(ScoringConfig(reward=config.reward)), asked, config.max_new_tokens, generator)
     half = "A" if split == "train" else "B"
     pairs = load_pairs(config.env, split, half=half, tokenizer=tuned.tokenizer)
-    pairs = pairs[: (config.max_pairs or None) if split == "train" else config.eval_pairs]
+    if split == "train":  # no more than are read: the reference sees them all before the first step
+        most = config.max_pairs or config.total_steps * config.batch_size
+        pairs = [pairs[i] for i in torch.randperm(len(pairs), generator=generator)[:most].tolist()]
+    else:
+        pairs = pairs[: config.eval_pairs]
     context = min(config.context, tuned.context)
 
     def encode(prompt: str, response: str, where: str) -> Any:

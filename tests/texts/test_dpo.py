@@ -73,6 +73,14 @@ def begin(place: Path, **fields: object) -> tuple[Config, Tuned, PairTokens]:
     return chosen, tuned, read_pairs(chosen, tuned, "train", torch.Generator().manual_seed(2))[0]
 
 
+def test_no_more_pairs_are_read_than_the_steps_can_use(place: Path) -> None:
+    whole = begin(place)[2]
+    few, fewer = begin(place, total_steps=2, batch_size=5)[2], begin(place, max_pairs=3)[2]
+    assert (len(few), len(fewer)) == (10, 3)
+    assert len(few.texts) <= 20 < len(whole.texts)
+    assert len({tuple(few.texts[i].ids) for i in few.rejected}) > 4  # drawn from all of the file
+
+
 def stir(tuned: Tuned) -> None:
     """Move what is trained away from the reference."""
     generator = torch.Generator().manual_seed(3)
