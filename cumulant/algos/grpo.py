@@ -65,8 +65,8 @@ class Config:
     """Gradient steps that each pass is cut into."""
     micro_batch: int = 16
     """Sequences that are in memory at a time; changes nothing but that."""
-    learning_rate: float = 5e-4
-    """Step size of AdamW."""
+    learning_rate: float = 1e-3
+    """Step size of AdamW; for all weights (--lora-rank 0) of a pre-trained model rather 1e-5."""
     warmup_steps: int = 2
     """Updates over which the step size rises to its full value."""
     advantage: Literal["group", "centred", "leave_one_out"] = "group"

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from cumulant.data.rows import Split
-from cumulant.data.text import encode_prompts, load_prompts
+from cumulant.data.text import encode_prompts, end_id, load_prompts
 from cumulant.engine.scoring import Samples, Scorer, distinct
 from cumulant.engine.tuned import Frozen, Tuned
 from cumulant.errors import DataError
@@ -100,8 +100,10 @@ def read_prompts(data: str, split: Split, tuned: Tuned, max_new_tokens: int) -> 
     """Load prompts of an embedded set or a file, and tokenise them.
 
     Raises:
-        DataError: If there is none, or one does not leave room for a completion (message shows how it begins).
+        DataError: If there is none, one does not leave room for a completion (message shows how it begins), or the
+            tokenizer has no token that ends texts.
     """
+    end_id(tuned.tokenizer)
     texts = load_prompts(data, split, tuned.tokenizer)
     if not texts:
         raise DataError(f"{data} has no {split} prompts")

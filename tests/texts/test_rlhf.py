@@ -206,3 +206,11 @@ def test_prompts_that_leave_no_room_are_refused(place):
     with pytest.raises(DataError, match="begins with 'red red"):
         trained(place, total_steps=1)
     assert not (place / "run").exists()
+
+
+def test_a_tokenizer_that_cannot_end_a_text_is_refused(place):
+    settings = place / "start" / "tokenizer_config.json"
+    settings.write_text(json.dumps({k: v for k, v in json.loads(settings.read_text()).items() if k != "eos_token"}))
+    with pytest.raises(DataError, match="no end-of-text token"):
+        trained(place, total_steps=1)
+    assert not (place / "run").exists()
