@@ -63,7 +63,7 @@ def evaluate(config, directory):
             "bits_per_char": {"value": mean, "low": mean - error, "high": mean + error, "better": "lower"},
             "letters": {"value": len(set(held_out.tolist()))},
         },
-        "samples": [{"prompt": "<b>th", "completion": "e\x1b[31m [red]end", "reward": 0.25}],
+        "samples": [{"prompt": "<b>th", "completion": "e\x1b[31m [red]<u>end", "reward": 0.25}],
         "tables": [{"title": "Letters", "columns": ["letter", "count"], "rows": [["<i>e", 3], ["t", 2.5]]}],
     }
 

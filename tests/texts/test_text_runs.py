@@ -125,12 +125,14 @@ def test_the_report_shows_curves_figures_samples_and_tables_and_escapes_them(fin
     assert "&lt;i&gt;e" in page
     assert "<b>th" not in page
     assert "<i>e" not in page
+    assert "[red]&lt;u&gt;end" in page
+    assert "<u>" not in page
     assert "\x1b" not in page
 
 
 def test_the_terminal_shows_samples_as_they_are_and_moves_no_cursor(cli, finished):
     said = cli("report", finished[0].run).out
-    assert "<b>the\ufffd[31m [red]end" in said
+    assert "<b>the\ufffd[31m [red]<u>end" in said
     assert "\x1b" not in said
     assert "Letters" in said
     assert "tokens/s" in said
