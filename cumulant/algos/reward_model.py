@@ -66,7 +66,7 @@ class Config:
     """Share of its layers that are kept, the lower ones."""
     trained_layers: int = 2
     """How many of these are trained, the upper ones; the others stay as they are. More than there are for all."""
-    total_steps: int = 300
+    total_steps: int = 400
     """Optimiser steps."""
     batch_size: int = 16
     """Pairs per step (B)."""
@@ -74,7 +74,7 @@ class Config:
     """Read at most so many different responses, and take the pairs among them; 0 for all."""
     raters: Literal["A", "B", "all"] = "A"
     """Half of the raters that trains, of an embedded set; the other half judges."""
-    learning_rate: float = 1e-4
+    learning_rate: float = 2e-4
     """Highest step size of AdamW."""
     warmup: float = 0.1
     """Share of the steps in which the step size rises from nothing; then it falls to nothing in a straight line."""
