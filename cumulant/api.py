@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cumulant import group, sweeps
+from cumulant.alignment import align as align
+from cumulant.alignment import resume_alignment as resume_alignment
 from cumulant.catalogue import copy as copy
 from cumulant.catalogue import default_config as default_config
 from cumulant.catalogue import listed_as_text, short_name
 from cumulant.catalogue import listing as listing
 from cumulant.catalogue import preset_for as preset_for
 from cumulant.envs import lookup
-from cumulant.errors import ConfigError, RunError, StorageError, UsageError
+from cumulant.errors import ConfigError, RunError, UsageError
 from cumulant.group import members
 from cumulant.ranking import rank as rank
 from cumulant.spec import check_spec, check_trust, code_in, make_spec, read_spec, same_environment, whole, written_by
@@ -141,7 +143,7 @@ def train(
     )
     began = time.perf_counter()
     refuse_or_follow(spec, seeds, Path(out) if out else None)
-    with _reserved(algo, env) if out is None else nullcontext(Path(out)) as directory:
+    with _place(out, algo, env) as directory:
         if seeds == 1:
             train_one(spec, directory, progress=progress)
         else:
@@ -197,7 +199,7 @@ def sweep(
     terms = {"seed": seed, "env_options": env_options, "threads": threads, "checkpoint_seconds": checkpoint_seconds}
     terms |= {"max_faults": max_faults, "env_timeout": env_timeout}
     plan = sweeps.make_plan(algo, env, terms, fields, search, trials, seeds, processes, pruner)
-    with _reserved(algo, env, "sweep-") if out is None else nullcontext(Path(out)) as directory:
+    with _place(out, algo, env, "sweep-") as directory:
         result = sweeps.start(directory, plan, progress)
     write_report(directory)
     return result
@@ -368,30 +370,10 @@ def _finish(directory: Path, began: float) -> TrainResult:
     )
 
 
-@contextmanager
-def _reserved(algo: str, env: str, before: str = "") -> Iterator[Path]:
-    """Make the next free directory under ``runs/``, such as ``runs/ppo-warfarin-003``; one that stays empty is removed.
-
-    Raises:
-        StorageError: If it cannot be made.
-    """
-    from cumulant.run.run import missing, remove_empty
+def _place(out: Path | str | None, algo: str, env: str, before: str = "") -> AbstractContextManager[Path]:
+    """Return the directory of a new run: the one asked for, or such as ``runs/ppo-warfarin-003``."""
+    from cumulant.run.place import next_free
 
     listed = lookup.find(env)
-    stem = f"{before}{short_name(algo)}-{listed.name if listed else env.rpartition(':')[2].rpartition('/')[2]}"
-    taken = [int(end) for path in Path("runs").glob(f"{stem}-*") if (end := path.name[len(stem) + 1 :]).isdigit()]
-    for number in range(max(taken, default=0) + 1, max(taken, default=0) + 1000):
-        directory = Path("runs") / f"{stem}-{number:03d}"
-        made = missing(directory)
-        try:
-            directory.mkdir(parents=True)  # two trainings that start together: one of them makes it
-        except FileExistsError:
-            continue
-        except OSError as problem:
-            raise StorageError(f"{directory} cannot be made: {problem.strerror}; choose another --out") from problem
-        try:
-            yield directory
-        finally:
-            remove_empty(made)
-        return
-    raise StorageError(f"no free directory runs/{stem}-N; choose another --out")
+    target = listed.name if listed else env.rpartition(":")[2].rpartition("/")[2]
+    return next_free(f"{before}{short_name(algo)}-{target}") if out is None else nullcontext(Path(out))

@@ -74,13 +74,18 @@ class Workers:
             Interrupted: If ``stop`` was called.
             CumulantError: What the training raised.
         """
-        name = name or f"seed {spec['seed']}"
+        resume = (directory / "config.json").exists()
+        order = {"spec": dict(spec), "directory": str(directory), "resume": resume}
+        return self.order(order, on_row, name or f"seed {spec['seed']}")
+
+    def order(self, order: Mapping[str, Any], on_row: Callable[[Row], bool | None], name: str) -> bool:
+        """Have a process of its own carry out an order (see ``cumulant.worker``); otherwise like ``train``."""
         if self.stopped.is_set():
             raise Interrupted(f"{name} was not started")
         with self._worker() as process:
             if self.stopped.is_set():  # while it was being started
                 process.terminate()
-            return _follow(process, directory, spec, on_row, name)
+            return _follow(process, order, on_row, name)
 
     @contextlib.contextmanager
     def _worker(self) -> Iterator[subprocess.Popen[str]]:
@@ -107,18 +112,16 @@ class Workers:
 
 def _follow(
     process: subprocess.Popen[str],
-    directory: Path,
-    spec: Mapping[str, Any],
+    order: Mapping[str, Any],
     on_row: Callable[[Row], bool | None],
     name: str,
 ) -> bool:
-    """Order one run of a worker and report its rows; raise what it raised."""
+    """Give a worker its order and report its rows; raise what it raised."""
     assert process.stdin is not None
     assert process.stdout is not None
-    resume = (directory / "config.json").exists()
     failure, enough = None, False
     try:
-        process.stdin.write(json.dumps({"spec": dict(spec), "directory": str(directory), "resume": resume}) + "\n")
+        process.stdin.write(json.dumps(order) + "\n")
         process.stdin.flush()  # stays open: the worker ends when it closes, so that a killed parent leaves no orphans
     except BrokenPipeError:  # it ended before it read that; its exit code says why
         with contextlib.suppress(BrokenPipeError):

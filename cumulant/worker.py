@@ -1,4 +1,4 @@
-"""A process that trains one seed of a group: reads its order from stdin, writes rows as JSON lines to stdout."""
+"""A process that trains one run, or lets one model answer: reads its order from stdin, writes rows as JSON lines to stdout."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 
 def main() -> int:
-    """Train what stdin orders; return the exit code."""
+    """Do what stdin orders; return the exit code."""
     # whatever an environment prints, be it from C, must not mix with the messages: it goes to stderr
     messages = open(os.dup(1), "w", encoding="utf-8")  # noqa: SIM115  (until the process ends)
     os.dup2(2, 1)
@@ -27,22 +27,27 @@ def main() -> int:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         order = json.loads(sys.stdin.readline())
         threading.Thread(target=_end_with_parent, daemon=True).start()
-        return _train(order, send)
+        return _carry_out(order, send)
     except KeyboardInterrupt:  # outside the loop, where there is nothing to save that is not saved already
         return 130
 
 
-def _train(order: dict[str, Any], send: Any) -> int:
+def _carry_out(order: dict[str, Any], send: Any) -> int:
     from cumulant import api
     from cumulant.errors import CumulantError
 
     try:
-        api.train_one(
-            order["spec"],
-            Path(order["directory"]),
-            resume=order["resume"],
-            progress=lambda seed, row: send({"row": row}),
-        )
+        if "answers" in order:
+            from cumulant.pipelines.answers import write_answers
+
+            write_answers(order["answers"], lambda row: send({"row": row}))
+        else:
+            api.train_one(
+                order["spec"],
+                Path(order["directory"]),
+                resume=order["resume"],
+                progress=lambda seed, row: send({"row": row}),
+            )
     except CumulantError as problem:
         send({"error": type(problem).__name__, "message": str(problem)})
         return problem.exit_code

@@ -103,17 +103,17 @@ def test_a_seed_whose_policy_could_not_be_saved_is_not_finished(tmp_path, monkey
 
 
 def test_trainings_that_start_together_get_directories_of_their_own(workspace):
-    with api._reserved("my/ppo.py", "CartPole-v1") as first, api._reserved("lab.algos.ppo", "cartpole") as second:
+    with api._place(None, "my/ppo.py", "CartPole-v1") as first, api._place(None, "lab.algos.ppo", "cartpole") as second:
         assert (first.as_posix(), second.as_posix()) == ("runs/ppo-cartpole-001", "runs/ppo-cartpole-002")
         (second / "row").write_text("")
     assert [path.name for path in (workspace / "runs").iterdir()] == ["ppo-cartpole-002"]
-    with api._reserved("ppo", "ALE/Pong-v5") as other:
+    with api._place(None, "ppo", "ALE/Pong-v5") as other:
         assert other.as_posix() == "runs/ppo-Pong-v5-001"
     (workspace / "runs" / "ppo-cartpole-002" / "row").unlink()
     (workspace / "runs" / "ppo-cartpole-002").rmdir()
     (workspace / "runs").rmdir()
     (workspace / "runs").write_text("")
-    with pytest.raises(StorageError, match="cannot be made: Not a directory"), api._reserved("ppo", "cartpole"):
+    with pytest.raises(StorageError, match="cannot be made: Not a directory"), api._place(None, "ppo", "cartpole"):
         pass
 
 

@@ -352,7 +352,7 @@ def train(config: Config, run: Run) -> dict[str, Any]:
                 "policy/clip_fraction": masked_mean(clip_fraction(logp, logp_old, config.clip), here).item(),
             },
         )
-        run.log_samples(seen.samples[:2])
+        run.log_samples(seen.samples)
         price.update(nats)
 
     tuned.save(run.directory)

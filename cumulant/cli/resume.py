@@ -7,14 +7,16 @@ from typing import Any
 
 from cumulant import api
 from cumulant.cli.parsing import Parser, add_json, add_trust
-from cumulant.cli.show import resume_progress, show_result, show_sweep, sweep_progress
+from cumulant.cli.show import align_progress, resume_progress, show_align, show_result, show_sweep, sweep_progress
 from cumulant.errors import UsageError
 
 
 def run(words: list[str]) -> Any:
     """Run the verb and return what ``--json`` prints."""
-    parser = Parser("resume", "Continue a run, every unfinished seed of a group, or a sweep, from the last checkpoint.")
-    parser.add_argument("run", type=Path, help="directory of the run, group or sweep")
+    parser = Parser(
+        "resume", "Continue a run, the unfinished seeds of a group, a sweep or an alignment, from the last checkpoint."
+    )
+    parser.add_argument("run", type=Path, help="directory of the run, group, sweep or alignment")
     parser.add_argument("--trials", type=int, help="of a sweep: go on to so many (default: as many as planned)")
     parser.add_argument("--processes", type=int, help="of a sweep: trainings at a time (default: as planned)")
     parser.add_argument("--quiet", action="store_true", help="no live progress")
@@ -23,6 +25,8 @@ def run(words: list[str]) -> Any:
     known = parser.parse_args(words)
     if api.is_sweep(known.run):
         return _resume_sweep(known)
+    if api.is_alignment(known.run):
+        return _resume_alignment(known)
     if known.trials is not None or known.processes is not None:
         raise UsageError(f"{known.run} is no sweep: --trials and --processes are of sweeps")
     with resume_progress(known) as progress:
@@ -30,6 +34,14 @@ def run(words: list[str]) -> Any:
     if not known.json:
         show_result(result)
     return result.summary()
+
+
+def _resume_alignment(known: Any) -> Any:
+    with align_progress(f"align, {known.run.name}, resumed", (), known.quiet) as watcher:
+        result = api.resume_alignment(known.run, watcher=watcher)
+    if not known.json:
+        show_align(known.run)
+    return result
 
 
 def _resume_sweep(known: Any) -> Any:

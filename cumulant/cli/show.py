@@ -74,11 +74,11 @@ def show_sweep(directory: Path) -> None:
 
 
 @contextmanager
-def align_progress(title: str, quiet: bool) -> Iterator[Any]:
+def align_progress(title: str, stages: tuple[str, ...], quiet: bool) -> Iterator[Any]:
     """Show the stages of an alignment live: what this gives has ``update(name, row)`` and ``ended(name, seconds)``."""
     from cumulant.report.align_terminal import AlignProgress
 
-    with AlignProgress(title, silent=quiet) as progress:
+    with AlignProgress(title, stages, silent=quiet) as progress:
         yield progress
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -71,15 +72,13 @@ class Experience:
         }
 
     @property
-    def samples(self) -> list[dict[str, str | float]]:
-        """Prompts, completions, rewards and nats away from the reference, as a log keeps them."""
+    def samples(self) -> list[dict[str, Any]]:
+        """Prompts, completions, whether they ended, rewards and nats away from the reference, as a log keeps them."""
         nats = masked_sum(kl_estimate(self.logp, self.logp_ref), self.real, 1)
-        return [
-            {"prompt": prompt, "completion": completion, "reward": round(reward, 4), "kl": round(kl, 2)}
-            for prompt, completion, reward, kl in zip(
-                self.prompts, self.completions, self.terms.sum(1).tolist(), nats.tolist()
-            )
-        ]
+        columns = {"prompt": self.prompts, "completion": self.completions, "stopped": self.stopped.tolist()}
+        columns["reward"] = [round(reward, 4) for reward in self.terms.sum(1).tolist()]
+        columns["kl"] = [round(kl, 2) for kl in nats.tolist()]
+        return [dict(zip(columns, row)) for row in zip(*columns.values())]
 
 
 def completion_states(states: Tensor, real: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import contextlib
 import errno
 import fcntl
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cumulant.errors import RunError, RunInUse, StorageError
@@ -48,6 +48,31 @@ def lock(directory: Path) -> int:
         os.close(descriptor)
         raise refused(path, problem) from problem
     return descriptor
+
+
+@contextlib.contextmanager
+def next_free(stem: str) -> Iterator[Path]:
+    """Make the next free directory under ``runs/``, such as ``runs/STEM-003``; one that stays empty is removed.
+
+    Raises:
+        StorageError: If it cannot be made.
+    """
+    taken = [int(end) for path in Path("runs").glob(f"{stem}-*") if (end := path.name[len(stem) + 1 :]).isdigit()]
+    for number in range(max(taken, default=0) + 1, max(taken, default=0) + 1000):
+        directory = Path("runs") / f"{stem}-{number:03d}"
+        made = missing(directory)
+        try:
+            directory.mkdir(parents=True)  # two trainings that start together: one of them makes it
+        except FileExistsError:
+            continue
+        except OSError as problem:
+            raise StorageError(f"{directory} cannot be made: {problem.strerror}; choose another --out") from problem
+        try:
+            yield directory
+        finally:
+            remove_empty(made)
+        return
+    raise StorageError(f"no free directory runs/{stem}-N; choose another --out")
 
 
 def tidy(directory: Path) -> None:

@@ -15,10 +15,10 @@ TRAIN = ("train", "ppo", "CartPole-v1", "--quiet")
 SHORT = ("--quiet", "--total-steps", "256", "--num-envs", "4", "--horizon", "32", "--eval-episodes", "4")
 
 MISTAKES = {
-    "verb": (["trian"], 2, "no verb 'trian': did you mean 'train'?"),
+    "verb": (["evalaute"], 2, "no verb 'evalaute': did you mean 'evaluate'?"),
     "no words": (["train"], 2, "name an algorithm and an environment, as in `cumulant train ppo warfarin`"),
     "one word": (["train", "ppo"], 2, "name an algorithm and an environment"),
-    "algorithm": (["train", "poo", "warfarin"], 2, "no algorithm 'poo': did you mean 'ppo'?"),
+    "algorithm": (["train", "poo", "warfarin"], 2, "no algorithm 'poo': did you mean 'ppo' or 'dpo'?"),
     "algorithm file": (["train", "mine.py", "warfarin"], 2, "there is no file mine.py"),
     "algorithm module": (["train", "mylab.algos.foo", "warfarin"], 2, "there is no module 'mylab'"),
     "not an algorithm": (["train", TOYS, "CartPole-v1"], 2, "has no 'Config'"),
@@ -66,7 +66,7 @@ MISTAKES = {
     "compare nothing": (["compare", "nowhere", "here"], 1, "there is no run 'nowhere'"),
     "compare": (["compare"], 2, "the following arguments are required: runs"),
     "list": (["list", "algorithms"], 2, "invalid choice: 'algorithms'"),
-    "copy": (["copy", "poo", "mine.py"], 2, "no algorithm 'poo': did you mean 'ppo'?"),
+    "copy": (["copy", "poo", "mine.py"], 2, "no algorithm 'poo': did you mean 'ppo' or 'dpo'?"),
     "copy to": (["copy", "ppo", "mine.txt"], 2, "give the copy a name that ends in .py"),
     "number of episodes": (["evaluate", "nowhere", "--episodes", "many"], 2, "invalid int value: 'many'"),
 }  # fmt: skip

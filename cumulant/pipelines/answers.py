@@ -1,0 +1,168 @@
+"""What a model answers to the held-out prompts, measured under the models that did not make it.
+
+Runs in a process of its own (see ``cumulant.worker``), because it loads models; its result is a file of plain numbers and texts,
+which ``judgement`` reads. Axes: B answers, T tokens.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from cumulant.errors import RunError
+from cumulant.training import threads
+
+_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Answers to be measured.
+
+    Args:
+        prompts: What was asked, B texts.
+        completions: What was answered, B texts.
+        stopped: Whether each ended by itself.
+        moments: During a training: after how many updates each was written.
+    """
+
+    prompts: list[str]
+    completions: list[str]
+    stopped: list[bool]
+    moments: list[int] | None = None
+
+
+def write_answers(parts: Sequence[Mapping[str, Any]], say: Callable[[Mapping[str, float]], None]) -> None:
+    """Carry out the parts of an order of ``judgement.orders``: each writes its ``target``.
+
+    The file has for each answer: ``prompt``, ``completion``, ``tokens``, ``stopped``; ``fluency``, the log-probability per token
+    under the base model; ``reward`` by the reward model; of a model's answers ``kl``, the log-probability under the model
+    minus that under the reference, summed over the tokens: its mean over samples is the divergence from the reference in nats.
+    """
+    from cumulant.run.checkpoint import write_atomic
+
+    models = _Models()
+    for number, part in enumerate(parts):
+        target = Path(part["target"])
+        if not target.exists():
+            with threads(int(part["threads"])), torch.no_grad():
+                content = _measured(part, models)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(target, (json.dumps(content, allow_nan=False) + "\n").encode())
+        say({"steps": number + 1, "total_steps": len(parts)})
+
+
+class _Models:
+    """Models that were opened, each once."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[Any, Any]] = {}
+
+    def open(self, path: str) -> tuple[Any, Any]:
+        """Return a language model and its tokenizer."""
+        from cumulant.nn.causal_lm import load_model
+
+        if path not in self._known:
+            self._known[path] = load_model(path)
+        return self._known[path]
+
+
+def _measured(order: Mapping[str, Any], models: _Models) -> dict[str, list[Any]]:
+    from cumulant.engine.text_reward import TextReward
+
+    base, tokenizer = models.open(order["base"])
+    if order["kind"] == "model":
+        texts = _written(order, models.open(order["model"])[0], tokenizer)
+    else:
+        texts = _human(order) if order["kind"] == "human" else _moments(order)
+
+    fluency, tokens = _logp(base, tokenizer, texts)
+    found: dict[str, list[Any]] = {"prompt": texts.prompts, "completion": texts.completions, "stopped": texts.stopped}
+    found |= {"tokens": tokens.tolist(), "fluency": (fluency / np.maximum(tokens, 1)).tolist()}
+    if texts.moments is not None:
+        found["update"] = texts.moments
+    if order["kind"] == "model":
+        own, reference = (
+            fluency if path == order["base"] else _logp(models.open(path)[0], tokenizer, texts)[0]
+            for path in (order["model"], order["reference"])
+        )
+        found["kl"] = (own - reference).tolist()
+    if order["reward"] is not None:
+        found["reward"] = np.asarray(TextReward.load(order["reward"]).score(texts.prompts, texts.completions)).tolist()
+    return found
+
+
+def _written(order: Mapping[str, Any], model: Any, tokenizer: Any) -> Texts:
+    """Let the model answer the held-out prompts."""
+    from cumulant.data.text import encode_prompt, load_prompts
+    from cumulant.engine.generate import generate
+
+    prompts = load_prompts(order["data"], "held-out", tokenizer)[: order["prompts"]]
+    written = generate(
+        model,
+        [encode_prompt(tokenizer, prompt) for prompt in prompts],
+        max_new_tokens=order["max_new_tokens"],
+        eos_id=tokenizer.eos_token_id,
+        generator=torch.Generator().manual_seed(order["seed"]),
+    )
+    completions = [tokenizer.decode(tokens, skip_special_tokens=True) for tokens in written.tokens()]
+    return Texts(prompts, completions, written.stopped.tolist())
+
+
+def _human(order: Mapping[str, Any]) -> Texts:
+    """Return what people wrote after the same prompts."""
+    from cumulant.data.text import load_examples
+
+    said = {example.prompt: example.completion for example in reversed(load_examples(order["data"], "held-out"))}
+    prompts = list(reversed(said))[: order["prompts"]]
+    return Texts(prompts, [said[prompt] for prompt in prompts], [True] * len(prompts))
+
+
+def _moments(order: Mapping[str, Any]) -> Texts:
+    """Return what a training wrote at some of its updates, evenly spread, the first and the last among them."""
+    path = Path(order["run"]) / "samples.jsonl"
+    try:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        updates = sorted({int(row["iteration"]) for row in rows})
+        places = np.unique(np.linspace(0, len(updates) - 1, order["moments"]).round().astype(int)).tolist()
+        chosen = {updates[place] for place in places}
+        rows = [row for row in rows if int(row["iteration"]) in chosen]
+        return Texts(
+            [str(row["prompt"]) for row in rows],
+            [str(row["completion"]) for row in rows],
+            [bool(row.get("stopped", True)) for row in rows],
+            [int(row["iteration"]) + 1 for row in rows],
+        )
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        raise RunError(f"{path} is damaged: {problem!r}") from problem
+
+
+def _logp(model: Any, tokenizer: Any, texts: Texts) -> tuple[np.ndarray, np.ndarray]:
+    """Return the log-probability of each completion under a model, ``[B]`` nats, and how many tokens that is, ``[B]``.
+
+    The end mark counts where the text ended by itself: to stop is part of what was said.
+    """
+    from cumulant.data.text import encode_completion, encode_prompt
+
+    prompt_ids = [encode_prompt(tokenizer, text) for text in texts.prompts]
+    whole = [encode_completion(tokenizer, text) for text in texts.completions]
+    completion_ids = [ids if stopped else ids[:-1] for ids, stopped in zip(whole, texts.stopped)]
+    total = np.zeros(len(prompt_ids))
+    by_length = sorted(range(len(prompt_ids)), key=lambda row: len(prompt_ids[row]) + len(completion_ids[row]))
+    for start in range(0, len(by_length), _BATCH):
+        rows = by_length[start : start + _BATCH]
+        width = max(len(prompt_ids[row]) + len(completion_ids[row]) for row in rows)
+        ids, mask = torch.zeros(len(rows), width, dtype=torch.int64), torch.zeros(len(rows), width, dtype=torch.bool)
+        wanted = torch.zeros(len(rows), width, dtype=torch.bool)
+        for place, row in enumerate(rows):
+            first, both = len(prompt_ids[row]), torch.tensor(prompt_ids[row] + completion_ids[row])
+            ids[place, : len(both)], mask[place, : len(both)], wanted[place, first : len(both)] = both, True, True
+        logp = model.logp(ids, mask).masked_fill(~wanted[:, 1:], 0.0)
+        total[rows] = logp.sum(1).double().numpy()
+    return total, np.array([len(each) for each in completion_ids])
