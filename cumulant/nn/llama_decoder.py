@@ -5,7 +5,7 @@ Axes: B sequences, T new tokens, S columns of the cache, V vocabulary, D width, 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -45,9 +45,11 @@ class Decoder:
                 matrices = {name: packed(getattr(weights, name), rows) for name in MATRICES}
                 self.quick.append(weights._replace(**matrices))
             self.quick_head = packed(self.head, rows)
-        shape = (rows * c.num_key_value_heads, columns, c.head_dim)
-        self.keys = [torch.empty(shape, dtype=like.dtype, device=like.device) for _ in self.weights]
-        self.values = [torch.empty_like(key) for key in self.keys]
+        groups = rows * c.num_key_value_heads
+        kind: dict[str, Any] = {"dtype": like.dtype, "device": like.device}
+        # Keys stand on their side: a query's product with them then runs along the columns, twice as fast or more.
+        self.keys = [torch.empty(groups, c.head_dim, columns, **kind) for _ in self.weights]
+        self.values = [torch.empty(groups, columns, c.head_dim, **kind) for _ in self.weights]
         self.used = 0
         self.lengths: Tensor | None = None  # real tokens of each sequence, [B]; None if nothing is padding
         self.bias: Tensor | None = None  # [B, 1, S]
@@ -67,13 +69,14 @@ class Decoder:
         frame = self.model.frame(rows, *self.model.layout(ids, mask))
         if mask is not None and not bool(mask.all()):
             self.lengths = mask.sum(1)
-            seen = torch.ones(rows, 1, self.keys[0].shape[1], dtype=torch.bool, device=ids.device)
+            seen = torch.ones(rows, 1, self.keys[0].shape[2], dtype=torch.bool, device=ids.device)
             seen[:, 0, :columns] = mask
             self.bias = self.model.bias(seen)
         x = F.embedding(ids, self.model.model.embed_tokens.weight.detach()).view(rows * columns, -1)
         for index, weights in enumerate(self.weights):
             x, kept = layer(frame, weights, (None,) * 4, x)
-            self.keys[index][:, :columns], self.values[index][:, :columns] = kept.key, kept.value
+            self.keys[index][:, :, :columns] = kept.key.transpose(1, 2)
+            self.values[index][:, :columns] = kept.value
         self.used = columns
         return self._logits(x.view(rows, columns, -1)[:, -1], self.head)
 
@@ -90,10 +93,10 @@ class Decoder:
             qkv = linear(normalise(x, weights.norm1, c.rms_norm_eps)[0], weights.qkv).view(rows, -1, width)
             turned = qkv[:, : heads + pairs]
             turned = swapped(turned).mul_(sin).addcmul_(turned, cos)
-            keys.view(rows, pairs, -1, width)[:, :, column] = turned[:, heads:]
+            keys.view(rows, pairs, width, -1)[..., column] = turned[:, heads:]
             values.view(rows, pairs, -1, width)[:, :, column] = qkv[:, heads + pairs :]
             query = (turned[:, :heads] * width**-0.5).view(rows * pairs, heads // pairs, width)
-            scores = torch.bmm(query, keys[:, :stop].transpose(1, 2))
+            scores = torch.bmm(query, keys[:, :, :stop])
             if self.bias is not None:
                 scores.view(rows, heads, stop).add_(self.bias[:, :, :stop])
             mixed = torch.bmm(softmax(scores), values[:, :stop]).view(rows, heads * width)
@@ -106,12 +109,13 @@ class Decoder:
 
     def keep(self, rows: Tensor) -> None:
         """Drop all sequences but these, ``[b]`` indices."""
-        pairs, width = self.config.num_key_value_heads, self.config.head_dim
-        for cache in (self.keys, self.values):
+        pairs = self.config.num_key_value_heads
+        for cache, axis in ((self.keys, 3), (self.values, 2)):
             for index, old in enumerate(cache):
-                new = old.new_empty(len(rows), pairs, old.shape[1], width)
-                new[:, :, : self.used] = old.view(-1, pairs, old.shape[1], width)[rows, :, : self.used]
-                cache[index] = new.view(-1, old.shape[1], width)
+                apart = old.view(-1, pairs, *old.shape[1:])
+                new = old.new_empty(len(rows), *apart.shape[1:])
+                new.narrow(axis, 0, self.used).copy_(apart.narrow(axis, 0, self.used)[rows])
+                cache[index] = new.view(-1, *old.shape[1:])
         self.lengths = None if self.lengths is None else self.lengths[rows]
         self.bias = None if self.bias is None else self.bias[rows]
 
