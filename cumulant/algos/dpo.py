@@ -58,7 +58,7 @@ class Config:
     """Pairs, or prompts if a reward ranks the model's own answers: an embedded set, or a file."""
     env_options: Annotated[Mapping[str, Any], tyro.conf.Suppress] = field(default_factory=dict)
     """None."""
-    total_steps: int = 40
+    total_steps: int = 56
     """Optimiser steps."""
     batch_size: int = 16
     """Pairs per step (B)."""
@@ -66,7 +66,7 @@ class Config:
     """Pairs that are in memory at a time; changes nothing but that."""
     reward: str = ""
     """What ranks two answers of the model's own: module:function, or the run of a reward model; empty for pairs in the data."""
-    sample_pairs: int = 256
+    sample_pairs: int = 448
     """How often the model answers a prompt twice, if a reward ranks; no prompt again before all have had their turn."""
     max_new_tokens: int = 24
     """Most tokens of an answer that it writes."""
@@ -80,7 +80,7 @@ class Config:
     """Fraction of the pairs taken to be the wrong way round."""
     smoothing: Literal["conservative", "robust"] = "conservative"
     """What to do about them: be less sure, or correct the loss for them."""
-    learning_rate: float = 3e-4
+    learning_rate: float = 5e-4
     """Highest step size of AdamW; for all weights in training, a tenth of it or less."""
     warmup: float = 0.1
     """Share of the steps in which the step size rises from nothing; then it falls to a tenth in a straight line."""
