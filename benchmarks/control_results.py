@@ -32,8 +32,9 @@ NOTES = """## Where we are below, and what is missing
 
 - Acrobot: below the published figures by 7 points with PPO (in half the steps) and with DQN, level with A2C.
 - Pendulum: A2C is far below and not steady, these settings do not suit it; SAC ends at -290 on one of five seeds.
-- Asterix of MinAtar: hardly better than chance after a million steps. Seaquest and Space Invaders were not trained yet.
-- Walker2d-v5 (PPO) and walker-walk (SAC) were begun and not finished; `--suite long` trains them.
+- MinAtar: Asterix needed convolutions (1.6 without), and so may Breakout and Freeway, which were trained without. Seaquest and
+  Space Invaders were not trained yet, nor any game with DQN or A2C.
+- walker-walk (SAC) is one seed: a second was begun and not finished.
 - No settings were found for DQN on MountainCar-v0 and REINFORCE on Acrobot-v1 (LOG.md). None were looked for with SAC on
   discrete actions, and with anything on MountainCarContinuous-v0.
 - The seconds are of a machine that was busy with other work.

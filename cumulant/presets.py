@@ -140,13 +140,13 @@ PRESETS: dict[tuple[str, str], Preset] = {
     ),
     ("ppo", "Walker2d-v5"): Preset(
         config=_MUJOCO,
-        seen="345 on average after 80,000 of its 1,000,000 steps (2 seeds): not trained to the end yet",
+        seen="return 4107 over 3 seeds (3526, 4399, 4397)",
         how="cumulant train ppo Walker2d-v5 --seeds 3",
     ),
     ("sac", "dm_control/walker-walk"): Preset(
         config={"total_steps": 50_000, "updates_per_step": 2.0, "horizon": 500, "warmup_steps": 2_500},
-        seen="37 and 67 after 12,000 of its 50,000 steps (2 seeds): not trained to the end yet",
-        how="cumulant train sac dm_control/walker-walk --seeds 2",
+        seen="return 911, one seed",
+        how="cumulant train sac dm_control/walker-walk",
     ),
     ("sac", "FetchReach-v4"): Preset(
         config={
@@ -205,9 +205,9 @@ PRESETS: dict[tuple[str, str], Preset] = {
         how="cumulant train dqn Acrobot-v1 --seeds 5",
     ),
     ("ppo", "minatar-asterix"): Preset(
-        config=_MINATAR,
-        seen="return 1.6 over 5 seeds, interquartile mean (1.9, 2.0, 1.4, 1.2, 1.4): little",
-        how="cumulant train ppo minatar-asterix --seeds 5",
+        config={**_MINATAR, "horizon": 32, "minibatches": 4, "learning_rate": 1e-3, "network": {"net": "auto"}},
+        seen="return 5.6 over 4 seeds, interquartile mean (5.4, 2.6, 5.8, 6.7); a network without convolutions reached 1.6",
+        how="cumulant train ppo minatar-asterix --seeds 4",
     ),
     ("ppo", "minatar-breakout"): Preset(
         config=_MINATAR,
