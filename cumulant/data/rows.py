@@ -160,12 +160,20 @@ def _hashed(rows: Sequence[Row], split: Split) -> list[Row]:
 
 
 def _key(row: Row) -> str:
-    """Return what must not be in both parts: the prompt, or the text where there is none."""
+    """Return what must not be in both parts: the prompt, or the text where there is none; of bare pairs both responses.
+
+    Several raters' words on one pair, in whichever order it was shown to them, are in one part so.
+    """
     for column in ("prompt", "text"):
         value = row.values.get(column)
-        if value is not None:
+        if value is not None and not (isinstance(value, str) and not value):
             return value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
     messages = row.values.get("messages")
+    chosen, rejected = row.values.get("chosen"), row.values.get("rejected")
+    if isinstance(chosen, str) and isinstance(rejected, str):
+        return json.dumps(sorted((chosen, rejected)))
+    if chosen is not None and rejected is not None:
+        messages = chosen  # dialogues that differ in the last reply only
     if isinstance(messages, Sequence) and not isinstance(messages, str):
         asked = [m.get("content") for m in messages if isinstance(m, Mapping) and m.get("role") == "user"]
         return str(asked[0] if asked else messages)

@@ -76,6 +76,24 @@ def test_dialogues_are_held_out_by_what_the_user_says_first(column):
     assert 0 < len(held_out) < 30
 
 
+@pytest.mark.parametrize("more", [{}, {"prompt": ""}])
+def test_a_pair_without_a_prompt_is_in_one_part_whoever_compared_it(more):
+    pairs = [(f"text {n}", f"text {n + 1}") for n in range(0, 200, 2)]
+    rows = [{"chosen": one, "rejected": other, "rater": "ann", **more} for one, other in pairs]
+    rows += [{"chosen": other, "rejected": one, "rater": "bob", **more} for one, other in pairs]
+    train, held_out = (
+        {frozenset((row.values["chosen"], row.values["rejected"])) for row in read_rows(rows, split)}
+        for split in ("train", "held-out")
+    )
+    assert held_out
+    assert not train & held_out
+    question = [{"role": "user", "content": "why?"}]
+    said = [[*question, {"role": "assistant", "content": reply}] for reply in ("so", "because", "no")]
+    rows = [{"chosen": one, "rejected": other} for one in said for other in said if one != other]
+    with pytest.raises(DataError, match="all its rows have one prompt"):
+        read_rows(rows, "held-out")
+
+
 def test_files_and_parts_that_name_themselves_are_taken_at_their_word(tmp_path):
     for name in ("train-00000-of-00001", "validation-00000-of-00001"):
         write_jsonl(tmp_path / f"{name}.jsonl", [{"text": f"{name}-{n}"} for n in range(3)])
