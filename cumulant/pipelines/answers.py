@@ -10,13 +10,16 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from cumulant.errors import RunError
 from cumulant.training import threads
+
+if TYPE_CHECKING:
+    from cumulant.data.text import Example
 
 _BATCH = 32
 
@@ -30,12 +33,14 @@ class Texts:
         completions: What was answered, B texts.
         stopped: Whether each ended by itself.
         moments: During a training: after how many updates each was written.
+        rows: Of a model: the tokens that it read and those that it wrote, its end mark included.
     """
 
     prompts: list[str]
     completions: list[str]
     stopped: list[bool]
     moments: list[int] | None = None
+    rows: list[tuple[list[int], list[int]]] | None = None
 
 
 def write_answers(parts: Sequence[Mapping[str, Any]], say: Callable[[Mapping[str, float]], None]) -> None:
@@ -43,7 +48,8 @@ def write_answers(parts: Sequence[Mapping[str, Any]], say: Callable[[Mapping[str
 
     The file has for each answer: ``prompt``, ``completion``, ``tokens``, ``stopped``; ``fluency``, the log-probability per token
     under the base model; ``reward`` by the reward model; of a model's answers ``kl``, the log-probability under the model
-    minus that under the reference, summed over the tokens: its mean over samples is the divergence from the reference in nats.
+    minus that under the reference, summed over the tokens that it wrote (not those that its text is cut into anew, which may be
+    others): its mean over samples is the divergence from the reference in nats.
     """
     from cumulant.run.checkpoint import write_atomic
 
@@ -80,18 +86,16 @@ def _measured(order: Mapping[str, Any], models: _Models) -> dict[str, list[Any]]
     if order["kind"] == "model":
         texts = _written(order, models.open(order["model"])[0], tokenizer)
     else:
-        texts = _human(order) if order["kind"] == "human" else _moments(order)
+        texts = _human(order, tokenizer) if order["kind"] == "human" else _moments(order)
 
-    fluency, tokens = _logp(base, tokenizer, texts)
+    rows = _tokens(tokenizer, texts)
+    fluency, tokens = _logp(base, rows), np.array([len(completion) for _, completion in rows])
     found: dict[str, list[Any]] = {"prompt": texts.prompts, "completion": texts.completions, "stopped": texts.stopped}
-    found |= {"tokens": tokens.tolist(), "fluency": (fluency / np.maximum(tokens, 1)).tolist()}
+    found |= {"tokens": tokens.tolist(), "fluency": (fluency / tokens).tolist()}
     if texts.moments is not None:
         found["update"] = texts.moments
-    if order["kind"] == "model":
-        own, reference = (
-            fluency if path == order["base"] else _logp(models.open(path)[0], tokenizer, texts)[0]
-            for path in (order["model"], order["reference"])
-        )
+    if texts.rows is not None:
+        own, reference = (_logp(models.open(order[name])[0], texts.rows) for name in ("model", "reference"))
         found["kl"] = (own - reference).tolist()
     if order["reward"] is not None:
         found["reward"] = np.asarray(TextReward.load(order["reward"]).score(texts.prompts, texts.completions)).tolist()
@@ -104,24 +108,39 @@ def _written(order: Mapping[str, Any], model: Any, tokenizer: Any) -> Texts:
     from cumulant.engine.generate import generate
 
     prompts = load_prompts(order["data"], "held-out", tokenizer)[: order["prompts"]]
+    asked = [encode_prompt(tokenizer, prompt) for prompt in prompts]
     written = generate(
         model,
-        [encode_prompt(tokenizer, prompt) for prompt in prompts],
+        asked,
         max_new_tokens=order["max_new_tokens"],
         eos_id=tokenizer.eos_token_id,
         generator=torch.Generator().manual_seed(order["seed"]),
     )
     completions = [tokenizer.decode(tokens, skip_special_tokens=True) for tokens in written.tokens()]
-    return Texts(prompts, completions, written.stopped.tolist())
+    new = written.ids[:, written.prompt_length :]
+    wrote = [row[real].tolist() for row, real in zip(new, written.completion_mask)]
+    return Texts(prompts, completions, written.stopped.tolist(), rows=list(zip(asked, wrote)))
 
 
-def _human(order: Mapping[str, Any]) -> Texts:
-    """Return what people wrote after the same prompts."""
-    from cumulant.data.text import load_examples
+def _human(order: Mapping[str, Any], tokenizer: Any) -> Texts:
+    """Return what people wrote after the same prompts, in the same order; the first, where there are several."""
+    from cumulant.data.text import load_examples, load_prompts
 
-    said = {example.prompt: example.completion for example in reversed(load_examples(order["data"], "held-out"))}
-    prompts = list(reversed(said))[: order["prompts"]]
+    examples = load_examples(order["data"], "held-out")
+    said = {_asked(example, tokenizer): example.completion for example in reversed(examples)}
+    prompts = [prompt for prompt in load_prompts(order["data"], "held-out", tokenizer) if prompt in said] or list(said)
+    prompts = prompts[: order["prompts"]]
     return Texts(prompts, [said[prompt] for prompt in prompts], [True] * len(prompts))
+
+
+def _asked(example: Example, tokenizer: Any) -> str:
+    """Return the prompt of an example as ``load_prompts`` gives it."""
+    from cumulant.data.chat import render_prompt
+
+    messages = example.messages
+    while len(messages) > 1 and messages[-1]["role"] == "assistant":
+        messages = messages[:-1]
+    return render_prompt(messages, tokenizer, example.where) if messages else example.prompt
 
 
 def _moments(order: Mapping[str, Any]) -> Texts:
@@ -143,26 +162,31 @@ def _moments(order: Mapping[str, Any]) -> Texts:
         raise RunError(f"{path} is damaged: {problem!r}") from problem
 
 
-def _logp(model: Any, tokenizer: Any, texts: Texts) -> tuple[np.ndarray, np.ndarray]:
-    """Return the log-probability of each completion under a model, ``[B]`` nats, and how many tokens that is, ``[B]``.
+def _tokens(tokenizer: Any, texts: Texts) -> list[tuple[list[int], list[int]]]:
+    """Return the tokens of each prompt and completion.
 
-    The end mark counts where the text ended by itself: to stop is part of what was said.
+    The end mark counts where the text ended by itself: to stop is part of what was said. So it does where nothing else was said.
     """
     from cumulant.data.text import encode_completion, encode_prompt
 
-    prompt_ids = [encode_prompt(tokenizer, text) for text in texts.prompts]
-    whole = [encode_completion(tokenizer, text) for text in texts.completions]
-    completion_ids = [ids if stopped else ids[:-1] for ids, stopped in zip(whole, texts.stopped)]
-    total = np.zeros(len(prompt_ids))
-    by_length = sorted(range(len(prompt_ids)), key=lambda row: len(prompt_ids[row]) + len(completion_ids[row]))
+    rows = []
+    for prompt, completion, stopped in zip(texts.prompts, texts.completions, texts.stopped):
+        ids = encode_completion(tokenizer, completion)
+        rows.append((encode_prompt(tokenizer, prompt), ids if stopped or len(ids) == 1 else ids[:-1]))
+    return rows
+
+
+def _logp(model: Any, texts: Sequence[tuple[list[int], list[int]]]) -> np.ndarray:
+    """Return the log-probability of each completion under a model, ``[B]`` nats, from the tokens of prompts and completions."""
+    total = np.zeros(len(texts))
+    by_length = sorted(range(len(texts)), key=lambda row: sum(map(len, texts[row])))
     for start in range(0, len(by_length), _BATCH):
         rows = by_length[start : start + _BATCH]
-        width = max(len(prompt_ids[row]) + len(completion_ids[row]) for row in rows)
+        width = max(sum(map(len, texts[row])) for row in rows)
         ids, mask = torch.zeros(len(rows), width, dtype=torch.int64), torch.zeros(len(rows), width, dtype=torch.bool)
-        wanted = torch.zeros(len(rows), width, dtype=torch.bool)
         for place, row in enumerate(rows):
-            first, both = len(prompt_ids[row]), torch.tensor(prompt_ids[row] + completion_ids[row])
-            ids[place, : len(both)], mask[place, : len(both)], wanted[place, first : len(both)] = both, True, True
-        logp = model.logp(ids, mask).masked_fill(~wanted[:, 1:], 0.0)
-        total[rows] = logp.sum(1).double().numpy()
-    return total, np.array([len(each) for each in completion_ids])
+            both = torch.tensor([*texts[row][0], *texts[row][1]])
+            ids[place, : len(both)], mask[place, : len(both)] = both, True
+        first = torch.tensor([len(texts[row][0]) for row in rows])
+        total[rows] = model.logp(ids, mask, first=first).sum(1).double().numpy()
+    return total
