@@ -275,7 +275,10 @@ def _curve(
 def _stage(directory: Path, stage: Stage, seconds: float | None) -> dict[str, Any]:
     evaluation = json.loads((directory / stage.name / "evaluation.json").read_text(encoding="utf-8"))
     figures = evaluation.get("figures", {})
-    labels = next((figures[name]["value"] for name in ("labels", "pairs", "examples") if name in figures), None)
+    labels = figures["labels"]["value"] if "labels" in figures else None  # what people ranked
+    if stage.algo == "sft":  # what people wrote; fine-tuning may see less than there is
+        settings = json.loads((directory / stage.name / "config.json").read_text(encoding="utf-8"))["config"]
+        labels = settings["total_steps"] * settings["batch_size"]
     return {
         "name": stage.name,
         "algo": stage.algo,

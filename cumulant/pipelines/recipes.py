@@ -117,20 +117,21 @@ def _stages(
     )
 
 
+_PPO = {"eval_prompts": 32, "total_steps": 40}
+_DPO = {"eval_pairs": 64, "sample_pairs": 320, "total_steps": 40}
+
 DEMO = Recipe(
     preset="demo",
     data="movie-snippets",
     base="smollm2-135m",
-    stages=_stages("smollm2-135m", {}, {}, {"eval_prompts": 32, "total_steps": 40}, {"eval_pairs": 64}),
+    stages=_stages("smollm2-135m", {}, {}, _PPO, _DPO),
     notice=NOTICE,
 )
 FULL = dataclasses.replace(
     DEMO,
     preset="full",
     seeds=3,
-    stages=_stages(
-        "smollm2-135m", {}, {}, {"eval_prompts": 32, "total_steps": 40}, {"eval_pairs": 64}, (0.2, 0.1, 0.0)
-    ),
+    stages=_stages("smollm2-135m", {}, {}, _PPO, _DPO, (0.2, 0.1, 0.0)),
 )
 _OWN = {"lora_rank": 0, "precision": "float32"}  # a small model has no use for adapters
 SCRATCH = Recipe(

@@ -15,6 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "benchmarks"
 CASES = {
+    "align_results.py": ["--out", mkdtemp()],
     "control_results.py": ["--only", "reinforce/cartpole", "--seeds", "2", "--steps", "600", "--out", mkdtemp()],
     "ppo_cartpole.py": ["--repeats", "1", "--steps", "2048"],
     "ppo_gymnasium.py": ["--repeats", "1", "--steps", "2048"],
@@ -94,6 +95,36 @@ def test_control_results_has_a_row_for_each_cell_and_goes_on_where_it_was():
     assert time.monotonic() - began < 60  # nothing is trained again
     runs = Path(CASES["control_results.py"][-1]) / "reinforce" / "cartpole"
     assert sorted(path.name for path in runs.glob("seed_*")) == ["seed_0", "seed_1"]
+
+
+def test_align_results_puts_the_goals_beside_what_was_measured():
+    def model(name, **figures):
+        return {
+            "name": name,
+            "label": name.upper(),
+            "figures": {key: {"value": value} for key, value in figures.items()},
+        }
+
+    shared = {"win_bag_of_words": 0.5, "win_lexicon": 0.5, "distinct_2": 0.8, "fluency": -4.0}
+    found = {
+        "kind": "align", "preset": "demo", "seed": 0, "prompts": 2, "notice": "Praise.", "rule": {"text": "a rule"},
+        "models": [
+            model("sft", **shared, kl_nats=0.0),
+            model("rlhf", **shared | {"win_lexicon": 0.75, "distinct_2": 0.76}, kl_nats=4.0),
+            model("rlhf_beta_0", **shared | {"distinct_2": 0.2}, kl_nats=32.0),
+            model("dpo", **shared, kl_nats=1.0),
+        ],
+        "stages": [{"name": "reward_model", "algo": "reward_model", "seconds": 9.0, "figures": {"accuracy": {"value": 0.875}}}],
+        "samples": [{"prompt": "once", "human": "upon `a` time", "answers": {"rlhf": {"text": "more", "accepted": False}}}],
+    }  # fmt: skip
+    (Path(CASES["align_results.py"][-1]) / "judgement.json").write_text(json.dumps(found))
+    page = run("align_results.py")
+    assert "| reward model on held-out human pairs, more than 1 apart | >= 85 % | 87.5 % |" in page
+    assert "| PPO beats SFT, by lexicon | >= 80 % | 75 % |" in page
+    assert "| its distinct-2, of SFT's | >= 0.9 | 0.95 |" in page
+    assert "| beta 0: KL, of PPO's | >= 5 | 8.0 |" in page
+    assert "| beta 0: distinct-2, of SFT's | < 0.5 | 0.25 |" in page
+    assert "- human: `upon 'a' time`\n- RLHF (breaks the rule): `more`" in page
 
 
 def test_minatar_steps_has_a_row_for_each_game():

@@ -41,7 +41,9 @@ def write_answers(place, name, completions, reward, fluency=-4.0, kl=None, **mor
 def answered(tmp_path):
     for stage in RECIPE.stages:
         (tmp_path / stage.name).mkdir()
-        figures = {"labels": {"value": 500.0}} if stage.algo != "rlhf" else {}
+        figures = {"labels": {"value": 500.0}} if stage.algo == "reward_model" else {}
+        settings = {"config": {"total_steps": 10, "batch_size": 4}}
+        (tmp_path / stage.name / "config.json").write_text(json.dumps(settings))
         (tmp_path / stage.name / "evaluation.json").write_text(json.dumps({"kind": "text", "figures": figures}))
     rows = [{"iteration": k, "reward/mean": k / 10, "kl/nats": k / 2, "text/distinct_2": 0.9} for k in range(3)]
     (tmp_path / "rlhf" / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -72,7 +74,7 @@ def test_figures_follow_from_the_answers(answered):
     deviation = np.std([1.0, 2.0, 3.0, 4.0])  # rewards are in SFT's own, as everywhere
     assert curve["updates"]["reward"] == pytest.approx([(k / 10 - 2.5) / deviation for k in range(3)])
     assert [(moment["update"], moment["kl"]) for moment in curve["moments"]] == [(1, 0.0), (3, 1.0)]
-    assert found["stages"][0]["labels"] == 500.0
+    assert [stage["labels"] for stage in found["stages"]] == [40, 500.0, None]
     json.dumps(found, allow_nan=False)
 
 
