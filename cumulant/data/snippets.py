@@ -1,7 +1,8 @@
 """The embedded texts, cleaned and split: rated film snippets, and reviews as pre-training text.
 
 A snippet is held out, or not, by a hash of its letters, so that two spellings of one text are never on both sides; what is held
-out is taken out of the reviews too. Raters come in two disjoint halves: A, whose votes train, and B, whose votes judge.
+out is taken out of the reviews too. The votes on a text come in two disjoint halves: A, which trains, and B, which judges. Votes
+carry no name, so a person may be in half A of one text and in half B of another.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 A policy that was trained against a learned reward is good at that reward: only somebody else can say whether it became
 better. Two judges do so here, of other kinds and from other evidence than the reward model:
 
-- ``bag_of_words``: words and word pairs, weighted and summed by ridge regression, fitted to raters and texts that no
-  reward model saw;
+- ``bag_of_words``: words and word pairs, weighted and summed by ridge regression, fitted to ratings that no reward
+  model saw (of training texts, of which the reward model saw some with other ratings);
 - ``lexicon``: VADER, 7,500 words that people rated one by one, and rules for negation and emphasis.
 
 Both read words and hardly their order, so both like a salad of praise. Therefore no win counts by the judge alone: a
@@ -206,7 +206,8 @@ def wins(
 def panel(data: str) -> list[Expert]:
     """Return the judges of a data set, the first the one that the reports go by; none where nobody rated it.
 
-    Both are asked about held-out texts whose mean ratings by the second half of the raters differ by more than ``GAP``.
+    Both are asked about held-out texts whose mean ratings differ by more than ``GAP`` in the half that no reward
+    model learns from.
     """
     if data != "movie-snippets":
         return []
@@ -224,18 +225,18 @@ def panel(data: str) -> list[Expert]:
         (
             "bag_of_words",
             "words",
-            f"ridge regression on the words of {len(train):,} texts, fitted to raters that the reward model never saw",
+            f"ridge regression on the words of {len(train):,} texts, fitted to ratings that the reward model never saw",
             bag_of_words([snippet.text for snippet in train], ratings),
         ),
         ("lexicon", "lexicon", "VADER: 7,500 words rated one by one, rules for negation and emphasis", lexicon()),
     ):
         score = judge(texts)
-        found.append(Expert(name, label, what, judge, plain(wins(score[better], score[worse]))))
+        found.append(Expert(name, label, what, judge, agreement(score, better, worse)))
     return found
 
 
 def ceiling(data: str) -> Mapping[str, float] | None:
-    """Return on which share of the panel's pairs the other half of the raters agrees with them; None where nobody rated."""
+    """Return on which share of the panel's pairs the other half of the ratings agrees with them; None where nobody rated."""
     if data != "movie-snippets":
         return None
     from cumulant.data.snippets import snippets
@@ -243,7 +244,7 @@ def ceiling(data: str) -> Mapping[str, float] | None:
     held_out = snippets("held-out")
     truth, other = (np.array([np.mean(snippet.half(half)) for snippet in held_out]) for half in ("B", "A"))
     better, worse = _pairs(truth, np.random.default_rng(0))
-    return plain(wins(other[better], other[worse]))
+    return agreement(other, better, worse)
 
 
 def about(data: str) -> Mapping[str, str]:
@@ -262,6 +263,21 @@ def _pairs(truth: np.ndarray, rng: np.random.Generator, count: int = 2000) -> tu
     one, two = rng.integers(len(truth), size=(2, 20 * count))
     wide = np.flatnonzero(truth[one] - truth[two] > GAP)[:count]
     return one[wide], two[wide]
+
+
+def agreement(score: np.ndarray, better: np.ndarray, worse: np.ndarray) -> Mapping[str, float]:
+    """Return on which share of pairs a score agrees, with an interval over texts: one text is in several pairs.
+
+    Args:
+        score: Of each text, ``[N]``.
+        better: Index of each pair's better text, ``[P]``.
+        worse: Of its worse one, ``[P]``.
+    """
+    from cumulant.engine.preference_report import bootstrap_mean
+
+    pairs = np.stack([better, worse], 1)
+    mean, low, high = bootstrap_mean(wins(score[better], score[worse]), pairs, np.random.default_rng(0))
+    return {"value": float(mean), "low": float(low), "high": float(high)}
 
 
 def plain(x: np.ndarray) -> Mapping[str, float]:

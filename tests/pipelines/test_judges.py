@@ -68,6 +68,16 @@ def test_the_lexicon_knows_negation():
     assert good > 0 > bad
 
 
+def test_pairs_that_share_texts_do_not_make_an_interval_narrow():
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=30)
+    one, two = rng.integers(30, size=(2, 4000))
+    wide = truth[one] > truth[two]
+    found = judges.agreement(truth + rng.normal(size=30), one[wide], two[wide])  # 2,000 pairs, and 30 texts
+    assert found["low"] < found["value"] < found["high"]
+    assert found["high"] - found["low"] > 0.1  # 0.04 if every pair were another one
+
+
 @pytest.mark.slow
 def test_the_panel_agrees_with_people_and_people_with_each_other():
     ceiling = judges.ceiling("movie-snippets")
