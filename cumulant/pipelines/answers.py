@@ -88,7 +88,7 @@ def _measured(order: Mapping[str, Any], models: _Models) -> dict[str, list[Any]]
     else:
         texts = _human(order, tokenizer) if order["kind"] == "human" else _moments(order)
 
-    rows = _tokens(tokenizer, texts)
+    rows = _tokens(tokenizer, texts, base.config.max_position_embeddings)
     fluency, tokens = _logp(base, rows), np.array([len(completion) for _, completion in rows])
     found: dict[str, list[Any]] = {"prompt": texts.prompts, "completion": texts.completions, "stopped": texts.stopped}
     found |= {"tokens": tokens.tolist(), "fluency": (fluency / tokens).tolist()}
@@ -162,17 +162,19 @@ def _moments(order: Mapping[str, Any]) -> Texts:
         raise RunError(f"{path} is damaged: {problem!r}") from problem
 
 
-def _tokens(tokenizer: Any, texts: Texts) -> list[tuple[list[int], list[int]]]:
+def _tokens(tokenizer: Any, texts: Texts, context: int) -> list[tuple[list[int], list[int]]]:
     """Return the tokens of each prompt and completion.
 
-    The end mark counts where the text ended by itself: to stop is part of what was said. So it does where nothing else was said.
+    People may have written more than the model reads: that is cut off. The end mark counts where the text ended by itself:
+    to stop is part of what was said. So it does where nothing else was said.
     """
     from cumulant.data.text import encode_completion, encode_prompt
 
     rows = []
     for prompt, completion, stopped in zip(texts.prompts, texts.completions, texts.stopped):
-        ids = encode_completion(tokenizer, completion)
-        rows.append((encode_prompt(tokenizer, prompt), ids if stopped or len(ids) == 1 else ids[:-1]))
+        asked, ids = encode_prompt(tokenizer, prompt), encode_completion(tokenizer, completion)
+        ids = ids if stopped or len(ids) == 1 else ids[:-1]
+        rows.append((asked, ids[: context - len(asked)]))
     return rows
 
 

@@ -300,7 +300,7 @@ def contrast(content: Mapping[str, Any]) -> list[dict[str, str]]:
     ranking = seconds["reward_model"] + seconds["rlhf"]
     labels = stages["sft"]["labels"], stages["reward_model"]["labels"]
     count = [f"{int(number):,}" if number is not None else "?" for number in labels]
-    gap = tuned["win_reward"]["value"] - tuned["win_bag_of_words"]["value"]
+    gap = tuned["win_reward"]["value"] - tuned["raw_bag_of_words"]["value"]  # both without the rule
     return [
         {
             "title": "labels",

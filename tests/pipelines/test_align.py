@@ -44,6 +44,8 @@ def recipe(tmp_path_factory):
         {"prompt": f"the {one} {two}", "completion": f" house is {two}", "chosen": f" is {one}", "rejected": " no no"}
         for one, two in itertools.permutations(words, 2)
     ]
+    for row in rows:  # people may write more than the model reads
+        row["completion"] += " and so on" * (20 if "red" in row["prompt"] else 0)
     file = tmp_path_factory.mktemp("data") / "rows.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return Recipe("ci", str(file), "@pretrain", STAGES, prompts=2, max_new_tokens=4)
