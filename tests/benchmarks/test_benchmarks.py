@@ -24,7 +24,9 @@ CASES = {
     "minatar_steps.py": ["--repeats", "1", "--frames", "200"],
     "off_policy_speed.py": ["--repeats", "1", "--steps", "750"],
     "real_environments.py": ["--repeats", "1", "--seconds", "0.01"],
-    "rlhf.py": ["--repeats", "1", "--rows", "2"],
+    "rlhf.py": ["--repeats", "1", "--only", "passes", "--rows", "2"],
+    "rlhf.py texts": ["--repeats", "1", "--only", "sft", "reward_model", "dpo", "--steps", "1", "--layers", "1"],
+    "rlhf.py answers": ["--repeats", "1", "--only", "grpo", "rlhf", "--steps", "1", "--layers", "1"],
     "warfarin_simulation.py": ["--repeats", "1", "--work", "0.002", "--patients", "2"],
 }
 
@@ -39,7 +41,8 @@ def run(case, *words):
 
 
 def test_every_timed_benchmark_is_run_here():
-    scripts = {path.name for path in FOLDER.glob("*.py") if "from measure import" in path.read_text(encoding="utf-8")}
+    texts = {path.name: path.read_text(encoding="utf-8") for path in FOLDER.glob("*.py")}
+    scripts = {name for name, text in texts.items() if "from measure import" in text and "__main__" in text}
     assert scripts == {case.split()[0] for case in CASES}
 
 
@@ -144,6 +147,38 @@ def test_rlhf_writes_the_same_greedy_tokens_and_learns_from_the_same_loss():
     )
 
 
+@pytest.mark.parametrize(("case", "rows", "needs"), [("texts", 4, ["text"]), ("answers", 2, ["text", "ppo"])])
+def test_rlhf_times_every_stage_without_peers(case, rows, needs, tmp_path):
+    pytest.importorskip("transformers")
+    missing = ["--peers", str(tmp_path / "none"), "--peers-ppo", str(tmp_path / "none")]
+    found = json.loads(run(f"rlhf.py {case}", "--json", *missing))
+    assert found["runs"] == {}
+    assert len(found["stages"]) == rows
+    for name, entry in found["stages"].items():
+        assert entry["cpu_seconds"]["Cumulant"]["median"] > 0, name
+        assert 50 < entry["peak_mib"]["Cumulant"]["median"] < 4096, name
+        assert "share_of_peer" not in entry
+    if case == "texts":
+        once, again = (
+            found["stages"][f"DPO, 8 pairs{which}"]["cpu_seconds"]["Cumulant"]["median"]
+            for which in ("", ", further passes")
+        )
+        assert once > again  # the reference is counted
+    assert len(found["skipped"]) == len(needs)
+    for word, line in zip(needs, found["skipped"]):
+        assert f"benchmarks/peers_{word}.txt" in line
+
+
+def test_a_section_of_results_is_written_and_the_others_are_kept(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import measure
+
+    monkeypatch.setattr(measure, "RESULTS", tmp_path)
+    for heading, text in (("One", "a"), ("Two", "b\n\n- c"), ("One", "d")):
+        path = measure.write_section("page", "Title", heading, [text])
+    assert path.read_text(encoding="utf-8") == "# Title\n\n## One\n\nd\n\n## Two\n\nb\n\n- c\n"
+
+
 def test_warfarin_simulation_is_accurate():
     runs = json.loads(run("warfarin_simulation.py", "--json"))["runs"]
     errors = {name: entry["max_inr_error"] for name, entry in runs.items()}
@@ -174,4 +209,5 @@ def test_peers_have_our_versions():
     assert {name: ours[name] for name in ("torch", "gymnasium")} == {
         name: peers[name] for name in ("torch", "gymnasium")
     }
-    assert pinned(FOLDER / "peers_text.txt")["torch"] == ours["torch"]
+    for name in ("peers_text.txt", "peers_ppo.txt"):
+        assert pinned(FOLDER / name)["torch"] == ours["torch"]
