@@ -31,9 +31,12 @@ def run(words: list[str]) -> Any:
     parser.add_argument("--quiet", action="store_true", help="no live progress")
     add_json(parser)
     known = parser.parse_args(words)
-    recipe = PRESETS[known.preset][1]
+    recipe, console = PRESETS[known.preset][1], Console(stderr=True, quiet=known.quiet, highlight=False)
     if recipe.notice and known.data is None:
-        Console(stderr=True, quiet=known.quiet).print(escape(recipe.notice), style="bold")
+        console.print(escape(recipe.notice), style="bold")
+    for name in dict.fromkeys((known.data or recipe.data, known.model or recipe.base)):
+        if said := api.notice(name):  # whose texts and weights these are
+            console.print(escape(said), style="dim")
     stages = tuple(stage.name for stage in recipe.stages)
     with align_progress(f"align, {known.preset}", stages, known.quiet) as watcher:
         result = api.align(
