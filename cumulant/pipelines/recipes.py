@@ -160,7 +160,7 @@ SCRATCH = Recipe(
                 "batch_size": 32,
             },
             {**_OWN, "total_steps": 60, "batch_size": 64, "learning_rate": 3e-4, "eval_prompts": 32},
-            {**_OWN, "learning_rate": 3e-5, "eval_pairs": 64},
+            {**_OWN, "learning_rate": 3e-4, "eval_pairs": 64},
         ),
     ),
     notice=NOTICE,
