@@ -46,17 +46,18 @@ def align(
         return _reported(directory, pipeline.start(directory, recipe, watcher))
 
 
-def resume_alignment(run: Path | str, *, watcher: Watcher | None = None) -> dict[str, Any]:
+def resume_alignment(run: Path | str, *, trust: bool = False, watcher: Watcher | None = None) -> dict[str, Any]:
     """Go on with an alignment: with its unfinished stages from their checkpoints, then with those that had not begun.
 
     Args:
         run: Its directory.
+        trust: As in ``resume``.
         watcher: As in ``align``.
 
     Raises:
         CumulantError: With a message that says what was wrong, where, and what to do.
     """
-    return _reported(Path(run), pipeline.resume(Path(run), watcher))
+    return _reported(Path(run), pipeline.resume(Path(run), watcher, trust))
 
 
 def _reported(directory: Path, judgement: dict[str, Any]) -> dict[str, Any]:

@@ -176,14 +176,19 @@ def code_in(config: Mapping[str, Any]) -> list[str]:
 
     >>> code_in({"network": {"net": "nets.py:Wide"}, "reward": "lab.rewards:polite", "model": "runs/sft-001", "beta": 0.1})
     ['nets.py:Wide', 'lab.rewards:polite']
+    >>> code_in({"reward": "runs/rm,distinct_2=0.5,mine.py:score=0.1"})  # a sum of terms
+    ['mine.py:score']
     """
     found: list[str] = []
     for value in config.values():
         for each in value if isinstance(value, list | tuple) else [value]:
             if isinstance(each, Mapping):
                 found += code_in(each)
-            elif isinstance(each, str) and re.fullmatch(r"(?s).+:[A-Za-z_]\w*|.+\.py", each):
-                found.append(each)
+            elif isinstance(each, str):
+                words = [each, *(term.partition("=")[0].strip() for term in each.split(","))]
+                found += [
+                    word for word in dict.fromkeys(words) if re.fullmatch(r"(?s)[^,=]+(:[A-Za-z_]\w*|\.py)", word)
+                ]
     return found
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import threading
 import time
 from collections import deque
@@ -140,25 +139,10 @@ def start(directory: Path, plan: Mapping[str, Any], progress: Progress | None = 
         RunError: If the directory is not empty.
         CumulantError: What no other values of the fields would mend.
     """
-    from cumulant.run.place import lock, missing, refuse_occupied, remove_empty
+    from cumulant.run.place import fresh
 
-    refuse_occupied(directory)
-    made = missing(directory)
-    held = lock(directory)
-    try:
-        refuse_occupied(directory)  # another sweep may have come and gone
-        try:
-            return _Sweep(directory, plan, progress).run()
-        except BaseException as problem:
-            if not any(directory.glob("trial_*/*")):  # what could not start leaves nothing behind
-                for path in directory.iterdir():
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
-                remove_empty(made)
-                if isinstance(problem, Interrupted):
-                    raise Interrupted("stopped before anything was trained; nothing is left behind") from None
-            raise
-    finally:
-        os.close(held)
+    with fresh(directory, "trial_*/*"):
+        return _Sweep(directory, plan, progress).run()
 
 
 def resume(

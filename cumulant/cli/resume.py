@@ -38,7 +38,7 @@ def run(words: list[str]) -> Any:
 
 def _resume_alignment(known: Any) -> Any:
     with align_progress(f"align, {known.run.name}, resumed", (), known.quiet) as watcher:
-        result = api.resume_alignment(known.run, watcher=watcher)
+        result = api.resume_alignment(known.run, trust=known.trust, watcher=watcher)
     if not known.json:
         show_align(known.run)
     return result

@@ -19,7 +19,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import shutil
 import time
 from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -30,7 +29,7 @@ from cumulant.errors import Interrupted, RunError
 from cumulant.pipelines import judgement
 from cumulant.pipelines.recipes import Recipe, Stage, from_json, to_json
 from cumulant.processes import Workers, cores
-from cumulant.spec import make_spec
+from cumulant.spec import check_trust, code_in, make_spec
 
 PLAN_FILE = "align.json"
 Row = Mapping[str, float]
@@ -81,38 +80,32 @@ def start(directory: Path, recipe: Recipe, watcher: Watcher | None = None) -> di
         RunError: If the directory is not empty.
         CumulantError: What a stage raised; what the others did is kept.
     """
-    from cumulant.run.place import lock, missing, refuse_occupied, remove_empty
+    from cumulant.run.place import fresh
 
-    refuse_occupied(directory)
     for stage in recipe.stages:
         _spec(directory, recipe, stage)  # refuses a bad field before anything is trained
-    made = missing(directory)
-    held = lock(directory)
-    try:
-        refuse_occupied(directory)
+    with fresh(directory, "**/metrics.jsonl"):
         _write_plan(directory, recipe, {})
         return _carry_out(directory, recipe, watcher or _Nobody())
-    except BaseException as problem:
-        if not any(directory.rglob("metrics.jsonl")):  # what could not start leaves nothing behind
-            for path in directory.iterdir():
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-            remove_empty(made)
-            if isinstance(problem, Interrupted):
-                raise Interrupted("stopped before anything was trained; nothing is left behind") from None
-        raise
-    finally:
-        os.close(held)
 
 
-def resume(directory: Path, watcher: Watcher | None = None) -> dict[str, Any]:
+def resume(directory: Path, watcher: Watcher | None = None, trust: bool = False) -> dict[str, Any]:
     """Go on with an alignment: with its unfinished stages from their checkpoints, then with those that had not begun.
 
+    Args:
+        directory: Of the alignment.
+        watcher: Is told of rows and of finished stages.
+        trust: Whether to import code that the recipe names although another machine wrote it.
+
     Raises:
-        RunError: If align.json is damaged, or the directory is in use.
+        RunError: If align.json is damaged, the directory is in use, or it names foreign code and is not trusted.
     """
     from cumulant.run.place import lock
 
     recipe = read(directory)
+    host = json.loads((directory / PLAN_FILE).read_text(encoding="utf-8")).get("host")
+    named = [name for each in recipe.stages for name in (each.algo, *code_in({"data": each.data, **each.fields}))]
+    check_trust([*code_in({"data": recipe.data}), *named], host, directory, trust)
     held = lock(directory)
     try:
         return _carry_out(directory, recipe, watcher or _Nobody())

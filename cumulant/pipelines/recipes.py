@@ -6,6 +6,7 @@ A field whose value begins with ``@`` is the directory of another stage, which t
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -234,4 +235,7 @@ def to_json(recipe: Recipe) -> dict[str, Any]:
 def from_json(values: Mapping[str, Any]) -> Recipe:
     """Return the recipe that ``to_json`` wrote; raises KeyError, TypeError or ValueError where it did not."""
     stages = tuple(Stage(**stage) for stage in values["stages"])
+    for stage in stages:  # a directory of each: none may lead elsewhere
+        if not re.fullmatch(r"\w[\w.-]*", stage.name):
+            raise ValueError(f"a stage is called {stage.name!r}")
     return Recipe(**{**values, "stages": stages})

@@ -6,10 +6,11 @@ import contextlib
 import errno
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from cumulant.errors import RunError, RunInUse, StorageError
+from cumulant.errors import Interrupted, RunError, RunInUse, StorageError
 from cumulant.run.checkpoint import UNFINISHED, refused
 
 FOLDERS = ("state", "policy", "model", "adapter", "tensorboard")
@@ -48,6 +49,37 @@ def lock(directory: Path) -> int:
         os.close(descriptor)
         raise refused(path, problem) from problem
     return descriptor
+
+
+@contextlib.contextmanager
+def fresh(directory: Path, begun: str) -> Iterator[None]:
+    """Make and lock a directory for something new that holds several runs; what fails before any began leaves nothing behind.
+
+    Args:
+        directory: Of it.
+        begun: Pattern of what there is as soon as something was trained.
+
+    Raises:
+        RunError: If it is a file, or a directory with something in it.
+        StorageError: If it cannot be made.
+    """
+    refuse_occupied(directory)
+    made = missing(directory)
+    held = lock(directory)
+    try:
+        refuse_occupied(directory)  # another one may have come and gone
+        try:
+            yield
+        except BaseException as problem:
+            if not any(directory.glob(begun)):
+                for path in directory.iterdir():
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+                remove_empty(made)
+                if isinstance(problem, Interrupted):
+                    raise Interrupted("stopped before anything was trained; nothing is left behind") from None
+            raise
+    finally:
+        os.close(held)
 
 
 @contextlib.contextmanager

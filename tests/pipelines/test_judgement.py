@@ -1,5 +1,6 @@
 """What is concluded from answers: figures, wins, curves, and their merging over seeds. The answers are written by hand."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -122,6 +123,24 @@ def test_recipes_survive_a_file_and_take_other_models():
         make_recipe("dmeo", None, None, 0, None)
     with pytest.raises(ConfigError, match="at least one"):
         make_recipe("demo", None, None, 0, 0)
+
+
+@pytest.mark.parametrize("fields", [{"reward": "evil.py:score"}, {"reward": "length,evil.py:score=0.5"}])
+def test_a_strangers_code_is_not_imported(tmp_path, fields):
+    (tmp_path / "evil.py").write_text("raise SystemExit('imported')\n")
+    stages = (*RECIPE.stages[:2], dataclasses.replace(RECIPE.stages[2], fields={**RECIPE.stages[2].fields, **fields}))
+    plan = {"recipe": to_json(dataclasses.replace(RECIPE, stages=stages)), "seconds": {}, "host": "another machine"}
+    (tmp_path / align.PLAN_FILE).write_text(json.dumps(plan))
+    with pytest.raises(RunError, match=r"would import evil\.py:score, and another machine wrote it"):
+        align.resume(tmp_path)
+
+
+def test_a_stage_cannot_lead_out_of_the_directory(tmp_path):
+    stages = (dataclasses.replace(RECIPE.stages[0], name="../outside"), *RECIPE.stages[1:])
+    plan = {"recipe": to_json(dataclasses.replace(RECIPE, stages=stages)), "seconds": {}, "host": None}
+    (tmp_path / align.PLAN_FILE).write_text(json.dumps(plan))
+    with pytest.raises(RunError, match=r"align\.json is damaged.*outside"):
+        align.resume(tmp_path)
 
 
 def test_a_damaged_plan_is_told(tmp_path):
