@@ -36,6 +36,7 @@ from cumulant.engine.judgement import judge
 from cumulant.engine.language_model import LanguageModel
 from cumulant.engine.pair_logp import Responses, write_pairs
 from cumulant.engine.preference_report import accuracy
+from cumulant.engine.ranks import add_up, add_up_gradients, share
 from cumulant.engine.scoring import Scorer, ScoringConfig
 from cumulant.engine.tuned import Tuned, TuningConfig
 from cumulant.maths.kl import kl_estimate
@@ -47,6 +48,7 @@ from cumulant.stats import mean_interval
 
 CATEGORY = "language model"
 USE = "to move a language model towards preferred answers from pairs alone; cheaper than rlhf, and not as far"
+IN_PARALLEL = True  # several processes may train together, as torchrun starts them
 SAMPLES = 8
 
 
@@ -141,14 +143,17 @@ def train(config: Config, run: Run) -> dict[str, Any]:
         optimizer.param_groups[0]["lr"] = rate
         rows = length_order(pairs.length, config.batch_size, step, run.seed_for("order"))
         optimizer.zero_grad()
-        seen = []  # losses, and log-probabilities of chosen and rejected under policy and reference
-        for part in np.array_split(rows, -(-len(rows) // config.micro_batch)):
+        mine = rows[share(len(rows))]
+        # losses, and log-probabilities of chosen and rejected under policy and reference
+        seen = [torch.zeros(5, 0, device=responses.device)]
+        for part in np.array_split(mine, -(-len(mine) // config.micro_batch)) if len(mine) else ():
             index = [*pairs.chosen[part], *pairs.rejected[part]]
             logp, logp_ref, count = responses.logp(index), responses.logp_ref[index], responses.count[index]
-            share = torch.from_numpy(pairs.share[part]).to(logp)
-            loss = pair_loss(config, logp - logp_ref, count, share)
+            preferred = torch.from_numpy(pairs.share[part]).to(logp)
+            loss = pair_loss(config, logp - logp_ref, count, preferred)
             (loss.sum() / len(rows)).backward()
             seen.append(torch.stack([loss, *logp.chunk(2), *logp_ref.chunk(2)]).detach())
+        add_up_gradients(trained)
         grad_norm = torch.nn.utils.clip_grad_norm_(trained, config.max_grad_norm)
         optimizer.step()
 
@@ -156,7 +161,6 @@ def train(config: Config, run: Run) -> dict[str, Any]:
         reward, other = (implicit_reward(*x, config.beta) for x in ((chosen, chosen_ref), (rejected, rejected_ref)))
         known = {
             "loss/preference": loss,
-            "loss/grad_norm": grad_norm,
             "reward/accuracy": (reward > other).float(),
             "reward/margin": reward - other,
             "reward/chosen": reward,
@@ -166,9 +170,10 @@ def train(config: Config, run: Run) -> dict[str, Any]:
         }
         if config.reward:  # the answers are the reference's own, so they say how far the policy has gone from it
             both = torch.cat([chosen_ref, rejected_ref]), torch.cat([chosen, rejected])
-            known["kl/of_reference"] = kl_estimate(*both)
-        means = {name: float(values.mean()) for name, values in known.items()}
-        run.log(steps=step + 1, **means, **{"optimizer/learning_rate": rate})
+            known["kl/of_reference"] = 0.5 * kl_estimate(*both)  # two answers a pair
+        sums = add_up(torch.stack([values.sum() for values in known.values()]))
+        means = dict(zip(known, (sums / len(rows)).tolist()))
+        run.log(steps=step + 1, **means, **{"loss/grad_norm": float(grad_norm), "optimizer/learning_rate": rate})
 
     tuned.save(run.directory)
     return evaluate(config, run.directory)

@@ -37,6 +37,7 @@ from cumulant.engine.preference_report import (
     calibration_table,
     distribution_table,
 )
+from cumulant.engine.ranks import add_up, share
 from cumulant.engine.text_reward import FrozenStates, TextReward, encode_text, score_tokens
 from cumulant.maths.preference import bradley_terry_loss
 from cumulant.maths.schedules import piecewise
@@ -48,6 +49,7 @@ from cumulant.run.run import Run
 
 CATEGORY = "language model"
 USE = "to learn from people's comparisons which of two texts they prefer; the third of the four steps of RLHF"
+IN_PARALLEL = True  # several processes may train together, as torchrun starts them
 SAMPLES = 8
 _MATCHINGS = 4  # pairs that a held-out text of the embedded set is in
 
@@ -133,14 +135,21 @@ def train(config: Config, run: Run) -> dict[str, Any]:
         optimizer.learning_rate = config.learning_rate * piecewise(points, (step + 0.5) / config.total_steps)
         rows = length_order(pairs.length, config.batch_size, step, run.seed_for("order"))
 
-        chosen, rejected = states.score([*pairs.chosen[rows], *pairs.rejected[rows]]).chunk(2)
-        share, margin = (torch.from_numpy(x[rows]).to(chosen) for x in (pairs.share, pairs.margin))
-        difference = chosen - rejected
-        loss = bradley_terry_loss(difference, share, config.margin_scale * margin).mean()
-        centre = (chosen + rejected).square().mean()
         masters.zero_grad()
-        (loss + config.centring * centre).backward()
+        mine, sums = rows[share(len(rows))], torch.zeros(4, device=config.device)
+        if len(mine):
+            chosen, rejected = states.score([*pairs.chosen[mine], *pairs.rejected[mine]]).chunk(2)
+            preferred, margin = (torch.from_numpy(x[mine]).to(chosen) for x in (pairs.share, pairs.margin))
+            difference = chosen - rejected
+            losses = bradley_terry_loss(difference, preferred, config.margin_scale * margin)
+            centre = (chosen + rejected).square()
+            ((losses.sum() + config.centring * centre.sum()) / len(rows)).backward()
+            right = difference.sign() * (preferred - 0.5).sign() > 0
+            known = losses, right.float(), difference, 0.5 * (chosen + rejected)
+            sums = torch.stack([x.detach().sum() for x in known])
         masters.collect()
+        add_up(masters.grad)
+        loss, accuracy, margin_mean, mean = (add_up(sums) / len(rows)).tolist()
         grad_norm = masters.clip_grad_norm(config.max_grad_norm)
         masters.decay(optimizer.learning_rate * config.weight_decay)
         optimizer.step()
@@ -149,11 +158,11 @@ def train(config: Config, run: Run) -> dict[str, Any]:
         run.log(
             steps=step + 1,
             **{
-                "loss/preference": loss.item(),
+                "loss/preference": loss,
                 "loss/grad_norm": grad_norm.item(),
-                "reward/accuracy": (difference.sign() * (share - 0.5).sign() > 0).float().mean().item(),
-                "reward/margin": difference.mean().item(),
-                "reward/mean": 0.5 * (chosen + rejected).mean().item(),
+                "reward/accuracy": accuracy,
+                "reward/margin": margin_mean,
+                "reward/mean": mean,
                 "optimizer/learning_rate": optimizer.learning_rate,
             },
         )

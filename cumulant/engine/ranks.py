@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -83,3 +83,16 @@ def add_up(tensor: Tensor) -> Tensor:
 
         distributed.all_reduce(tensor)
     return tensor
+
+
+def add_up_gradients(parameters: Sequence[Tensor]) -> None:
+    """Add the gradients that every process has, in one message; a process whose share was empty has none, which counts 0."""
+    if count() > 1:
+        import torch
+
+        for part in parameters:
+            part.grad = torch.zeros_like(part) if part.grad is None else part.grad
+        grads = [part.grad for part in parameters if part.grad is not None]
+        total = add_up(torch.cat([grad.reshape(-1) for grad in grads]))
+        for grad, piece in zip(grads, total.split([grad.numel() for grad in grads])):
+            grad.copy_(piece.view_as(grad))
