@@ -70,7 +70,7 @@ class Config:
     """What ranks two answers of the model's own: module:function, or the run of a reward model; empty for pairs in the data."""
     sample_pairs: int = 448
     """How often the model answers a prompt twice, if a reward ranks; no prompt again before all have had their turn."""
-    max_new_tokens: int = 24
+    max_new_tokens: int = 22
     """Most tokens of an answer that it writes."""
     max_pairs: int = 0
     """Learn from so many pairs of the data, drawn at random; 0 for as many as the steps can read."""
@@ -131,6 +131,10 @@ def train(config: Config, run: Run) -> dict[str, Any]:
         The evaluation on held-out pairs or prompts.
     """
     tuned = Tuned.begin(config.tuning, run.rng("init"))
+    if config.reward:  # what is wrong with what it is judged by is to be said now, not after the training
+        read_prompts(config.env, "held-out", tuned, config.max_new_tokens)
+    else:
+        read_pairs(config, tuned, "held-out", torch.Generator().manual_seed(0))
     pairs, _ = read_pairs(config, tuned, "train", run.rng("pairs"))
     responses = Responses(tuned, pairs.texts, config.cache_gb * 1e9)
     trained = list(tuned.trainable.values())

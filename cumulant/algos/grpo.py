@@ -185,6 +185,7 @@ def train(config: Config, run: Run) -> dict[str, Any]:
     tuned = Tuned.begin(config.tuning, run.rng("init"))
     scorer = Scorer(config.scoring)
     prompts = read_prompts(config.env, "train", tuned, config.max_new_tokens)
+    read_prompts(config.env, "held-out", tuned, config.max_new_tokens)  # what is wrong there is to be said now
     trained = list(tuned.trainable.values())
     optimizer = torch.optim.AdamW(trained, config.learning_rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
     run.track(tuned=tuned, scorer=scorer, optimizer=optimizer)

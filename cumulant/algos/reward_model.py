@@ -27,7 +27,7 @@ import torch
 import tyro
 
 from cumulant.data.pair_tokens import PairTokens, few_responses, length_order, tokenize_pairs
-from cumulant.data.preferences import Pair, human_agreement, load_comparisons, load_pairs
+from cumulant.data.preferences import Comparison, Pair, human_agreement, load_comparisons, load_pairs
 from cumulant.engine.preference_report import (
     agreement_figures,
     agreement_rows,
@@ -124,6 +124,7 @@ def train(config: Config, run: Run) -> dict[str, Any]:
     model, tokenizer = begin_reward_model(config.model, config.depth, config.precision)
     model.to(config.device)
     pairs = encode(config, model, tokenizer, training_pairs(config, tokenizer))
+    held_out(config, model, tokenizer)  # what is wrong there is to be said now, not after the training
     frozen = max(0, model.config.num_hidden_layers - config.trained_layers)
     states = FrozenStates(model, pairs.texts, frozen, config.cache_gb * 1e9)
     masters = Masters(model.train_above(frozen))
@@ -175,13 +176,11 @@ def evaluate(config: Config, directory: Path) -> dict[str, Any]:
     """Judge the reward model that a run has saved: by other people's choices on held-out pairs."""
     reward = TextReward.load(directory, config.precision)
     model, tokenizer, rng = reward.model.to(config.device), reward.tokenizer, np.random.default_rng(0)
-    half = {"A": "B", "B": "A", "all": None}[config.raters]
-    read = load_pairs(config.env, "held-out", half=half, matchings=_MATCHINGS, tokenizer=tokenizer)[: config.eval_pairs]
-    pairs = encode(config, model, tokenizer, read)
+    read, pairs, comparisons = held_out(config, model, tokenizer)
     scores = score_tokens(model, pairs.texts)
     chosen, rejected = scores[pairs.chosen], scores[pairs.rejected]
     found = (chosen - rejected, pairs.share, np.stack([pairs.chosen, pairs.rejected], 1))
-    people = human_agreement(load_comparisons(config.env, "held-out", half=half, tokenizer=tokenizer), rng)
+    people = human_agreement(comparisons, rng)
     rows = agreement_rows(*found, pairs.margin, people, rng)
     reliability = calibration(*found, rng)
     return {
@@ -203,6 +202,16 @@ def evaluate(config: Config, directory: Path) -> dict[str, Any]:
             distribution_table({"chosen": chosen, "rejected": rejected}),
         ],
     }  # fmt: skip
+
+
+def held_out(config: Config, model: RewardModel, tokenizer: Any) -> tuple[list[Pair], PairTokens, list[Comparison]]:
+    """Return the pairs to judge by, as texts, as tokens and with every rater's choice; of the other half of the raters."""
+    half = {"A": "B", "B": "A", "all": None}[config.raters]
+    pairs = load_pairs(config.env, "held-out", half=half, matchings=_MATCHINGS, tokenizer=tokenizer)[
+        : config.eval_pairs
+    ]
+    comparisons = load_comparisons(config.env, "held-out", half=half, tokenizer=tokenizer)
+    return pairs, encode(config, model, tokenizer, pairs), comparisons
 
 
 def training_pairs(config: Config, tokenizer: Any) -> list[Pair]:

@@ -275,6 +275,7 @@ def train(config: Config, run: Run) -> dict[str, Any]:
     tuned = Tuned.begin(config.tuning, run.rng("init"))
     scorer, price = Scorer(config.scoring), Price(config.kl)
     prompts = read_prompts(config.env, "train", tuned, config.max_new_tokens)
+    read_prompts(config.env, "held-out", tuned, config.max_new_tokens)  # what is wrong there is to be said now
     frozen_values = config.critic.value_features == "frozen"
     critic = Critic(tuned.width * (2 if frozen_values and tuned.first_layer else 1))
     optimizer = torch.optim.AdamW(

@@ -78,6 +78,13 @@ def snippets(split: Split) -> tuple[Snippet, ...]:
     )
 
 
+@functools.lru_cache(2)
+def beginnings(split: Split) -> frozenset[str]:
+    """Return the first words of every snippet of one part: all that could be a prompt."""
+    texts = (snippet.text.split() for snippet in snippets(split))
+    return frozenset(" ".join(words[:count]) for words in texts for count in PROMPT_WORDS)
+
+
 def clean(text: str) -> str:
     r"""Return a text with plain quotes and dashes, no markup, and spaces where they belong.
 

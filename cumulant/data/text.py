@@ -106,6 +106,8 @@ def _example(row: Row) -> Example:
 def load_prompts(data: Any, split: Split = "train", tokenizer: Any = None) -> list[str]:
     """Return prompts to write completions to, each once: column ``prompt``, dialogues up to the last reply, or lines of text.
 
+    Of "movie-snippets" a held-out prompt is no beginning of a training text.
+
     Args:
         data: As of every loader.
         split: "train" or "held-out".
@@ -117,6 +119,9 @@ def load_prompts(data: Any, split: Split = "train", tokenizer: Any = None) -> li
     """
     if (names := embedded_names(data, ("movie-snippets",), "prompts")) is not None:
         found = [example.prompt for example in load_examples("+".join(names), split)]
+        if split == "held-out":  # a beginning that training texts have too was learned from
+            begun = snippets.beginnings("train")
+            found = [prompt for prompt in found if prompt not in begun]
     else:
         found = [_prompt(row, tokenizer) for row in read_rows(data, split)]
     return list(dict.fromkeys(found))

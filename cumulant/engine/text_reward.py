@@ -50,6 +50,8 @@ def encode_text(tokenizer: Any, prompt: str, response: str, context: int, where:
     """Return the tokens of a text as a reward model reads it: prompt, response, end-of-text, where the score is read.
 
     A response that is too long loses its end, but never the end-of-text. Where there is no prompt the response stands alone.
+    A response that its model was not done with is read as if it ended there: people rated whole texts, so of others the score
+    knows nothing, and the end-of-text is the only place where it was trained to be read.
 
     Args:
         tokenizer: Of the model.

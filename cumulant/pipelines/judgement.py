@@ -119,7 +119,11 @@ def write(directory: Path, content: dict[str, Any]) -> dict[str, Any]:
 
 
 def merged(contents: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Merge the judgements of several seeds: figures are means over seeds with their interval, samples those of the first."""
+    """Merge the judgements of several seeds: figures are means over seeds with their interval, samples those of the first.
+
+    Raises:
+        RunError: If rule, judges or prompts are not the same in all of them.
+    """
 
     def over_seeds(figures: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, Any]:
         shared = [name for name in figures[0] if all(name in each for each in figures)]
@@ -130,6 +134,13 @@ def merged(contents: Sequence[dict[str, Any]]) -> dict[str, Any]:
         return found
 
     first = contents[0]
+    for each in contents[1:]:
+        other = [key for key in ("rule", "judges", "ceiling", "prompts") if each[key] != first[key]]
+        if other:
+            raise RunError(
+                f"seeds {first['seed']} and {each['seed']} were judged by different measures ({', '.join(other)}), so their "
+                "figures do not belong together: remove answers/ of both, and resume makes them again"
+            )
     content = dict(first)
     for kind in ("models", "stages"):
         content[kind] = [
@@ -149,8 +160,8 @@ def judge(directory: Path, recipe: Recipe, seconds: Mapping[str, float]) -> dict
     """Return what judgement.json holds."""
     models = judged_models(directory, recipe)
     answers = {name: _read(directory, name) for name in [*(each.name for each in models), "human"]}
-    human = judges.Traits.of(answers["human"]["completion"], answers["human"]["fluency"])
-    rule = judges.Rule.from_humans(human)
+    human = answers["human"]["completion"], np.array(answers["human"]["fluency"])
+    rule = judges.Rule.from_humans(*human)
     panel = judges.panel(recipe.data)
     rewards = np.array(answers["sft"]["reward"]) if "reward" in answers["sft"] else None
     unit = (0.0, 1.0) if rewards is None else (float(rewards.mean()), float(rewards.std()) or 1.0)
@@ -206,7 +217,7 @@ def judge(directory: Path, recipe: Recipe, seconds: Mapping[str, float]) -> dict
     content["stages"] = [_stage(directory, stage, seconds.get(stage.name)) for stage in recipe.stages]
     sft_scores = {name: by_model["sft"] for name, by_model in scores.items()}
     content["curves"] = [
-        _curve(directory, stage, rule, panel, sft_scores, unit) for stage in recipe.stages if stage.algo == "rlhf"
+        _curve(directory, stage, human, panel, sft_scores, unit) for stage in recipe.stages if stage.algo == "rlhf"
     ]
     content["contrast"] = {"rows": contrast(content)}
     return content
@@ -232,7 +243,7 @@ def _figures(found: Answers, traits: judges.Traits, accepted: np.ndarray, unit: 
 def _curve(
     directory: Path,
     stage: Stage,
-    rule: judges.Rule,
+    human: tuple[list[str], np.ndarray],
     panel: Sequence[judges.Expert],
     of_sft: Mapping[str, np.ndarray],
     unit: tuple[float, float],
@@ -250,7 +261,7 @@ def _curve(
         rows_of = [row for row, number in enumerate(found["update"]) if number == update]
         texts = [found["completion"][row] for row in rows_of]
         traits = judges.Traits.of(texts, np.array(found["fluency"])[rows_of])
-        accepted = rule.accepts(traits)
+        accepted = judges.Rule.from_humans(*human, size=len(texts)).accepts(traits)
         moment: dict[str, Any] = {
             "update": update,
             "kl": updates["kl"][update - 1],

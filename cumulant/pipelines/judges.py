@@ -114,12 +114,25 @@ class Rule:
     shared_pairs: float
 
     @classmethod
-    def from_humans(cls, human: Traits, share: float = 0.01) -> Rule:
-        """Put each threshold where this share of the human texts fails it."""
+    def from_humans(
+        cls, completions: Sequence[str], fluency: np.ndarray, size: int | None = None, share: float = 0.01
+    ) -> Rule:
+        """Put each threshold where this share of the human texts fails it.
+
+        Args:
+            completions: Human texts to the same prompts, B.
+            fluency: Log-probability per token of each, ``[B]`` nats.
+            size: How many answers of a model are looked at together: the more, the more pairs of words they share. All B if not
+                given.
+            share: Of the human texts.
+        """
+        size = size or len(completions)
+        parts = [completions[first : first + size] for first in range(0, len(completions), size)]
+        whole = [part for part in parts if len(part) == size] or parts  # a short last part would share less
         return cls(
-            float(np.quantile(human.fluency, share)),
-            float(np.quantile(human.own_repeats, 1.0 - share)),
-            float(np.quantile(human.shared_pairs, 1.0 - share)),
+            float(np.quantile(fluency, share)),
+            float(np.quantile(own_repeats(completions), 1.0 - share)),
+            float(np.quantile(np.concatenate([shared_pairs(part) for part in whole]), 1.0 - share)),
         )
 
     def accepts(self, traits: Traits) -> np.ndarray:

@@ -60,9 +60,12 @@ def test_snippets_are_split_by_text_and_every_vote_is_there():
 def test_examples_prompts_and_pairs_of_the_snippets():
     examples, prompts = load_examples("movie-snippets", "held-out"), load_prompts("movie-snippets", "held-out")
     assert len(examples) == 975
+    learned = "\n".join(["", *(s.text + " " for s in snippets.snippets("train"))])
+    assert not [prompt for prompt in prompts if f"\n{prompt} " in learned]
     texts = {s.text for s in snippets.snippets("held-out")}
     assert all(e.prompt + e.completion in texts and e.completion.startswith(" ") for e in examples)
-    assert prompts == list(dict.fromkeys(e.prompt for e in examples))
+    assert prompts == [p for p in dict.fromkeys(e.prompt for e in examples) if f"\n{p} " not in learned]
+    assert len(prompts) == 953
     pairs = load_pairs("movie-snippets", "held-out", half="B", matchings=2)
     assert len(pairs) == 2 * (1083 // 2)
     assert pairs == load_pairs("movie-snippets", "held-out", half="B", matchings=2)

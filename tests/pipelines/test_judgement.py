@@ -92,6 +92,14 @@ def test_seeds_are_merged_figure_by_figure(answered):
     assert first["models"][3]["figures"]["kl_nats"]["value"] == 2.0  # what was merged is as it was
 
 
+def test_seeds_judged_by_different_rules_are_not_merged(answered):
+    first = judgement.judge(answered, RECIPE, {})
+    second = json.loads(json.dumps(first)) | {"seed": 1}
+    second["rule"]["fluency"] -= 0.5
+    with pytest.raises(RunError, match=r"seeds 0 and 1 were judged by different measures \(rule\)"):
+        judgement.merged([first, second])
+
+
 def test_what_is_missing_is_named(answered):
     (answered / "answers" / "human.json").write_text("{")
     with pytest.raises(RunError, match=r"human\.json is damaged"):

@@ -20,7 +20,7 @@ def traits(texts, fluency=-4.0):
 
 
 def test_a_salad_of_praise_cannot_win():
-    rule = judges.Rule.from_humans(traits(HUMAN))
+    rule = judges.Rule.from_humans(HUMAN, np.full(len(HUMAN), -4.0))
     assert rule.accepts(traits(HUMAN)).all()
     assert not rule.accepts(traits(SALAD)).any()
     mixed = [SALAD[0], *HUMAN[1:]]  # one salad repeats nobody else's pairs, but itself
@@ -28,16 +28,28 @@ def test_a_salad_of_praise_cannot_win():
 
 
 def test_what_is_less_fluent_than_people_cannot_win():
-    rule = judges.Rule.from_humans(judges.Traits.of(HUMAN, np.array([-3.0, -4.0, -5.0, -4.5, -3.5])))
+    rule = judges.Rule.from_humans(HUMAN, np.array([-3.0, -4.0, -5.0, -4.5, -3.5]))
     assert rule.fluency == pytest.approx(-5.0, abs=0.05)
     assert rule.accepts(traits(HUMAN, -4.9)).all()
     assert not rule.accepts(traits(HUMAN, -5.1)).any()
 
 
 def test_other_answers_that_say_the_same_cannot_win():
-    rule = judges.Rule.from_humans(traits(HUMAN))
+    rule = judges.Rule.from_humans(HUMAN, np.full(len(HUMAN), -4.0))
     same = ["an amazing experience for the whole family"] * 3 + HUMAN[:2]
     assert rule.accepts(traits(same)).tolist() == [False, False, False, True, True]
+
+
+def test_few_answers_together_may_share_less_than_many():
+    human = ["a film about the sea", "the end of a summer", "a film about the end", "the sea of a summer"]
+    fluency = np.full(4, -4.0)
+    whole, halves = judges.Rule.from_humans(human, fluency), judges.Rule.from_humans(human, fluency, size=2)
+    assert halves.shared_pairs < 0.3 < whole.shared_pairs
+    assert (halves.fluency, halves.own_repeats) == (whole.fluency, whole.own_repeats)
+    odd = judges.Rule.from_humans(
+        human[:3], fluency[:3], size=2
+    )  # a single text shares nothing: it says nothing of two
+    assert odd.shared_pairs == pytest.approx(judges.Rule.from_humans(human[:2], fluency[:2]).shared_pairs)
 
 
 def test_wins_under_the_rule():

@@ -15,6 +15,7 @@ import torch
 import cumulant
 from cumulant.algos.dpo import Config, pair_loss, read_pairs
 from cumulant.data.pair_tokens import PairTokens
+from cumulant.data.rows import is_held_out
 from cumulant.data.text import encode_prompt
 from cumulant.data.tokenizer import train_tokenizer
 from cumulant.engine.completions import read_prompts
@@ -225,3 +226,15 @@ def test_training_on_its_own_answers_raises_their_reward(place: Path) -> None:
         texts = tuned.tokenizer.batch_decode(written.tokens(), skip_special_tokens=True)
         vowels.append(np.mean([sum(c in "aeiou" for c in text) for text in texts]))
     assert vowels[0] > 1.3 * vowels[1]
+
+
+def test_what_is_wrong_with_held_out_pairs_is_said_before_the_training(place: Path) -> None:
+    long = next(text for text in (f"{number}{' the film' * 40}" for number in itertools.count()) if is_held_out(text))
+    row = {"prompt": long, "chosen": " was good", "rejected": " was bad"}
+    (place / "long.jsonl").write_text((place / "pairs.jsonl").read_text() + json.dumps(row) + "\n")
+    with pytest.raises(DataError, match="leaves nothing of the context"):
+        cumulant.train(
+            "dpo", str(place / "long.jsonl"), out=place / "long", model=str(place / "model"), context=40, total_steps=1,
+            precision="float32",
+        )  # fmt: skip
+    assert not (place / "long").exists()  # not one step was made

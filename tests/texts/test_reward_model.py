@@ -11,8 +11,10 @@ import pytest
 import torch
 
 import cumulant
+from cumulant.data.rows import is_held_out
 from cumulant.data.tokenizer import train_tokenizer
 from cumulant.engine.text_reward import TextReward
+from cumulant.errors import DataError
 from cumulant.nn.causal_lm import save_model, special_tokens
 from cumulant.nn.llama import Llama, LlamaConfig
 
@@ -95,3 +97,15 @@ def test_the_mean_of_scores_stays_near_zero_with_centring(place: Path) -> None:
         means.append(abs(reward.score(["the film"] * len(words), [f" was {word}" for word in words]).mean()))
     assert means[1] < 0.1
     assert means[1] < means[0]
+
+
+def test_what_is_wrong_with_held_out_pairs_is_said_before_the_training(place: Path) -> None:
+    long = next(text for text in (f"{number}{' the film' * 40}" for number in itertools.count()) if is_held_out(text))
+    row = {"prompt": long, "chosen": " was good", "rejected": " was bad"}
+    (place / "long.jsonl").write_text((place / "pairs.jsonl").read_text() + json.dumps(row) + "\n")
+    with pytest.raises(DataError, match="leaves nothing of the context"):
+        cumulant.train(
+            "reward_model", str(place / "long.jsonl"), out=place / "long", model=str(place / "model"), total_steps=1,
+            precision="float32",
+        )  # fmt: skip
+    assert not (place / "long").exists()  # not one step was made
