@@ -47,6 +47,7 @@ class Buffers:
         self.reward = np.zeros(num_envs, np.float32)
         self.cost = np.zeros(num_envs, np.float32)
         self.has_costs = False
+        self.outcome: np.ndarray | None = None
         self.faults, self.faulted = 0, np.zeros(num_envs, bool)  # compiled code has none
         self.terminated = np.zeros(num_envs, bool)
         self.truncated = np.zeros(num_envs, bool)

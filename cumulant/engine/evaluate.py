@@ -16,6 +16,7 @@ from cumulant.engine.policy import Policy
 from cumulant.engine.vector import VectorEnv, make_vector
 from cumulant.envs import lookup
 from cumulant.envs.spaces import mask_slice, same_kind
+from cumulant.envs.views import split_view
 from cumulant.errors import ConfigError
 from cumulant.run.run import Run
 from cumulant.stats import mean_interval
@@ -41,21 +42,23 @@ def play(act: Act, envs: VectorEnv, episodes: int, forget: Forget | None = None)
         forget: Told where episodes have ended, ``[B]`` bool, for what remembers them.
 
     Returns:
-        ``return``, ``length``, the mean per step of each outcome column, and where there are costs their sum, ``cost``;
-        ``[episodes]`` each, ordered by environment.
+        ``return``, ``length``, the mean per step of each outcome column, and where there are costs their sum, ``cost``, where
+        the outcome is followed its sum, ``outcome``; ``[episodes]`` each, ordered by environment.
     """
     share = np.full(envs.num_envs, episodes // envs.num_envs) + (np.arange(envs.num_envs) < episodes % envs.num_envs)
     played = np.zeros(envs.num_envs, np.int64)
     names = ("return", "length", *envs.outcome_names)
-    sums = np.zeros((envs.num_envs, len(names) + 1))
+    sums = np.zeros((envs.num_envs, len(names) + 2))
     rows: list[tuple[int, np.ndarray]] = []
     outcomes = getattr(envs, "outcomes", np.zeros((envs.num_envs, 0)))
     while (played < share).any():
         envs.step(act(envs.obs))
         sums[:, 0] += envs.reward
         sums[:, 1] += envs.alive
-        sums[:, 2:-1] += outcomes
+        sums[:, 2:-2] += outcomes
         sums[:, -1] += envs.cost
+        if envs.outcome is not None:
+            sums[:, -2] += envs.outcome
         over = envs.ended
         if envs.max_steps == 0 and (sums[:, 1] >= ENDLESS).any():
             over = envs.ended | (sums[:, 1] >= ENDLESS)
@@ -73,8 +76,9 @@ def play(act: Act, envs: VectorEnv, episodes: int, forget: Forget | None = None)
         if forget is not None and over.any():
             forget(over)
     table = np.stack([row for _, row in sorted(rows, key=lambda pair: pair[0])])
-    table[:, 2:-1] /= table[:, 1:2]
-    return {name: table[:, k] for k, name in enumerate(names)} | ({"cost": table[:, -1]} if envs.has_costs else {})
+    table[:, 2:-2] /= table[:, 1:2]
+    found = {name: table[:, k] for k, name in enumerate(names)} | ({"cost": table[:, -1]} if envs.has_costs else {})
+    return found if envs.outcome is None else found | {"outcome": table[:, -2]}
 
 
 def evaluate(
@@ -104,7 +108,7 @@ def evaluate(
         kernel = lookup.build(env, options)  # refuses options
         _check_fit(policy, env, kernel.observation_space, kernel.action_space)
         made = lookup.options_class(env)(**options)
-        if hasattr(made, "evaluation"):
+        if hasattr(made, "evaluation") and not split_view(env)[1]:
             return made.evaluation(Greedy(policy), episodes, seed, label)
     played = episodes_of(policy, env, episodes, held_out(seed), options)
     measures = {name: _summary(values) for name, values in played.items()}
@@ -144,6 +148,7 @@ def default_episodes(env: str) -> int:
     if atari.is_game(env):  # up to half an hour each
         return 20
     brings_its_own = lookup.find(env) is not None and hasattr(lookup.options_class(env), "evaluation")
+    brings_its_own = brings_its_own and not split_view(env)[1]
     return 5000 if brings_its_own else 100
 
 

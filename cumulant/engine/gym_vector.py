@@ -19,6 +19,7 @@ from gymnasium import spaces
 from cumulant.engine.faults import Hang, Watchdog, Wrong, fault_limits
 from cumulant.engine.goals import reward_of
 from cumulant.engine.masks import MaskGate, Masks, read_mask, shown_masks
+from cumulant.engine.outcomes import terms_of
 from cumulant.envs.actions import action_shape, to_native
 from cumulant.envs.batched import EpisodeLog
 from cumulant.envs.spaces import Layout, array_space, has_goals, is_nested, masked, whole_bounds
@@ -57,6 +58,7 @@ class GymVector:
         seed: Run seed.
         make: Makes one environment.
         masks: When to show ``info["action_mask"]`` as part of the observation.
+        follow_outcome: Whether to read ``info["outcome"]`` and ``info["reward_terms"]`` (into ``outcome``, ``told_terms``).
 
     Raises:
         ConfigError: If a part of a space is not supported (message names it), or there are no masks.
@@ -64,7 +66,13 @@ class GymVector:
     """
 
     def __init__(
-        self, env: str, num_envs: int, seed: int, make: Callable[[], gymnasium.Env], masks: Masks = "never"
+        self,
+        env: str,
+        num_envs: int,
+        seed: int,
+        make: Callable[[], gymnasium.Env],
+        masks: Masks = "never",
+        follow_outcome: bool = False,
     ) -> None:
         self.name, self.num_envs, self.seed, self._make = env, num_envs, int(seed), make
         self.envs = [make() for _ in range(num_envs)]
@@ -97,6 +105,8 @@ class GymVector:
         self.truncated = np.zeros(num_envs, bool)
         self.ended = np.zeros(num_envs, bool)
         self.outcome_names: tuple[str, ...] = ("success",) if has_goals(self.observation_space) else ()
+        self.outcome = np.zeros(num_envs) if follow_outcome else None
+        self.told_terms: list[dict[str, float]] = [{} for _ in range(num_envs)]
         self.goal_reward = reward_of(lambda: self.envs[0])
         self.outcomes = np.zeros((num_envs, len(self.outcome_names)))
         self.episodes = EpisodeLog(num_envs, ("cost", *self.outcome_names))
@@ -187,6 +197,9 @@ class GymVector:
             if not math.isfinite(cost):
                 raise Wrong(f"gave the cost {cost}: costs must be finite numbers")
             self.cost[i], self.has_costs = cost, True
+        if self.outcome is not None:
+            self.outcome[i] = float(info["outcome"])
+            self.told_terms[i] = terms_of(self.name, info)
         if self.outcome_names:
             self.outcomes[i] = float(info.get("is_success", 0.0))
         self._actions[i].append(taken)
@@ -224,6 +237,8 @@ class GymVector:
         self._next_rows[i][...] = self._rows[i]
         self.reward[i] = self.cost[i] = 0.0
         self.terminated[i], self.truncated[i], self.faulted[i] = False, True, True
+        if self.outcome is not None:
+            self.outcome[i], self.told_terms[i] = 0.0, {}
 
     def _make_anew(self, i: int, call: str, problem: BaseException, goes_on: str = "the episode is given up") -> None:
         """Count a fault and replace the environment.

@@ -212,6 +212,7 @@ class ParallelVector:
         self.terminated, self.truncated, self.ended, self.faulted = np.zeros((4, self.num_envs), bool)
         self.alive = np.ones(self.num_envs, bool)
         self.has_costs, self.faults = False, 0
+        self.outcome: np.ndarray | None = None
         self.episodes = EpisodeLog(self.num_envs, ("cost",))
         self.outcome_names: tuple[str, ...] = ()
         self.term_names: tuple[str, ...] = ()

@@ -1,7 +1,8 @@
 """Any environment as a batch, every episode addressed by (seed, environment, episode).
 
 ``make_vector`` takes the short name of a native environment ("warfarin"), a Gymnasium id ("CartPole-v1"), or the path of a
-class, ``package.module:EnvClass`` or ``folder/file.py:EnvClass``, which needs no registration; that may also make a parallel
+class, ``package.module:EnvClass`` or ``folder/file.py:EnvClass``, which needs no registration, each perhaps with another reward
+(``CartPole-v1@outcome``, see ``cumulant.envs.views``); that may also make a parallel
 environment of several agents, as ``pettingzoo.butterfly.pistonball_v6:parallel_env`` does. All give the same interface,
 ``VectorEnv``. Where a native environment replaces one of Gymnasium's, the native one is used.
 """
@@ -17,11 +18,13 @@ import numpy as np
 from cumulant.engine import atari, mujoco
 from cumulant.engine.gym_vector import GymVector
 from cumulant.engine.masks import Masks
+from cumulant.engine.outcomes import SeenEnv
 from cumulant.engine.parallel import ParallelVector, is_parallel
 from cumulant.engine.single import make_single
 from cumulant.envs import lookup
 from cumulant.envs.batched import Batch, EpisodeLog
 from cumulant.envs.spaces import mask_slice
+from cumulant.envs.views import split_view
 from cumulant.errors import ConfigError
 
 
@@ -40,6 +43,8 @@ class VectorEnv(Protocol):
     reward: np.ndarray
     cost: np.ndarray
     """Cost of the last step, ``[B]`` float32; 0 where an environment has none."""
+    outcome: np.ndarray | None
+    """What really mattered in the last step, ``[B]`` float64; None but for an environment with a view (``envs.views``)."""
     has_costs: bool
     """Whether there were costs so far."""
     faults: int
@@ -107,6 +112,16 @@ def make_vector(
         EnvironmentFault: If the environment raises while it is made or reset.
     """
     options = dict(options or {})
+    base, view = split_view(env)
+    if view and lookup.find(base) is None:
+
+        def make_seen() -> Any:
+            made = make_single(base, options)
+            if is_parallel(made):
+                raise ConfigError(f"environment '{base}' has several agents: it cannot be seen as '{view}'")
+            return SeenEnv(made, base, view)
+
+        return GymVector(env, num_envs, seed, make_seen, masks, follow_outcome=True)
     if atari.is_game(env) and masks != "always":
         return atari.AtariVector(env, num_envs, seed, options, training=training)
     if env in mujoco.TASKS and masks != "always":
@@ -123,4 +138,4 @@ def make_vector(
     kernel = lookup.build(env, options)
     if masks == "always" and mask_slice(kernel.observation_space) is None:
         raise ConfigError(f"environment '{env}' has no action masks")
-    return Batch(kernel, num_envs, seed)
+    return Batch(kernel, num_envs, seed, follow_outcome=bool(view))

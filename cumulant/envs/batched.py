@@ -145,13 +145,16 @@ class Batch:
         reward: Reward of the last step, ``[B]`` float32.
         cost: The outcome column "cost" of the last step, ``[B]`` float32; 0 where there is none.
         has_costs: Whether there is one.
+        outcome: What really mattered in the last step, ``[B]`` float64; None unless ``follow_outcome``.
         terminated, truncated, ended: Flags of the last step, ``[B]`` bool; ended is either.
         outcomes: Outcome columns of the last step, ``[B, K]`` float64.
         terms: Weighted reward terms of the last step, ``[B, len(term_names)]`` float64, or None.
         episodes: The ``EpisodeLog``; its columns are the outcome columns, then the reward terms as ``reward_<term>``.
     """
 
-    def __init__(self, kernel: Kernel, num_envs: int, seed: int = 0, *, autoreset: bool = True) -> None:
+    def __init__(
+        self, kernel: Kernel, num_envs: int, seed: int = 0, *, autoreset: bool = True, follow_outcome: bool = False
+    ) -> None:
         if num_envs < 1:
             raise ConfigError(f"num_envs = {num_envs}: there must be at least one environment")
         self.kernel, self.num_envs, self.autoreset = kernel, num_envs, autoreset
@@ -175,6 +178,7 @@ class Batch:
         self.has_costs = "cost" in kernel.outcome_names
         self.cost = np.zeros(num_envs, np.float32)
         self._columns = {name: self.outcomes[:, k] for k, name in enumerate(kernel.outcome_names)}
+        self.outcome: np.ndarray | None = self._columns[kernel.outcome] if follow_outcome else None
         self.terms: np.ndarray | None = np.zeros((num_envs, len(self.term_names))) if kernel.reward else None
         self._no_terms = np.zeros((num_envs, 0))
         names = (*self.outcome_names, *(f"reward_{name}" for name in self.term_names))

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cumulant.envs.views import seen, split_view
 from cumulant.errors import ConfigError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -84,8 +85,11 @@ def literal(body: list[ast.stmt], name: str) -> Any:
 
 
 def find(name: str) -> Listed | None:
-    """Return the native environment of this short name, native id, or Gymnasium id that it replaces; None if there is none."""
-    known = listing()
+    """Return the native environment of this short name, native id, or Gymnasium id that it replaces; None if there is none.
+
+    However it is seen (``cumulant.envs.views``), it is the same environment.
+    """
+    known, name = listing(), split_view(name)[0]
     if name in known:
         return known[name]
     return next((env for env in known.values() if name in (env.gym_id, env.replaces)), None)
@@ -154,7 +158,7 @@ def build(name: str, options: Mapping[str, Any]) -> Kernel:
     Raises:
         ConfigError: If a field does not exist or a value is refused (message names it).
     """
-    return with_options(name, options).kernel()
+    return seen(with_options(name, options).kernel(), name)
 
 
 def _coerced(hint: Any, value: Any, where: str) -> Any:

@@ -343,3 +343,41 @@ def test_race_is_never_observed() -> None:
     ]  # fmt: skip
     race = Patients.from_state(Batch(Warfarin().kernel(), 3000, 0).state).race
     assert not any(np.array_equal(column, race) for column in run)
+
+
+def test_the_outcome_is_time_in_range_less_expected_harm_and_no_reward_at_all() -> None:
+    kernel = Warfarin(actions="dose").kernel()
+    assert kernel.outcome == "good_days"
+    run = days_of(Batch(kernel, 3000, 1), doses(7.5, 3000))
+    inr, risk = run["outcomes"][..., COLUMN["inr"]], run["outcomes"][..., COLUMN["bleed_risk"]]
+    risk = risk + run["outcomes"][..., COLUMN["thromboembolism_risk"]]
+    np.testing.assert_allclose(run["outcomes"][..., COLUMN["good_days"]], ((inr >= 2) & (inr <= 3)) - 730 * risk)
+    by_band = [run["outcomes"][..., COLUMN["good_days"]][(inr >= low) & (inr < high)].mean() for low, high in BANDS]
+    assert [round(value, 2) for value in by_band] == [-0.19, -0.07, 0.96, -0.14, -1.0]  # a day in each band
+    for name in env.REWARDS:
+        batch = Batch(Warfarin(actions="dose", reward=name).kernel(), 3000, 1)
+        assert not np.allclose(days_of(batch, doses(7.5, 3000))["reward"], run["outcomes"][..., COLUMN["good_days"]])
+
+
+BANDS = ((0, 1.5), (1.5, 2), (2, 3), (3, 4), (4, 30))
+
+
+def test_strokes_kill_in_a_column_of_their_own() -> None:
+    untreated = days_of(Batch(Warfarin(actions="dose").kernel(), 60_000, 3), doses(0, 60_000))["outcomes"]
+    alive, with_strokes = untreated[-1, :, COLUMN["alive"]], untreated[-1, :, COLUMN["alive_strokes"]]
+    assert (with_strokes <= alive).all()
+    assert (alive - with_strokes).mean() == pytest.approx(
+        30 * 2.195e-4 * 0.16, rel=0.25
+    )  # INR 1: .077 a year, 16 % fatal
+
+
+def test_a_bleed_ends_the_episode_where_that_is_asked_for() -> None:
+    seen = 0
+    batch = Batch(Warfarin(actions="dose", bleed_ends=True).kernel(), 4000, 5, autoreset=False)
+    for _ in range(10):
+        live = ~batch.terminated
+        batch.step(np.full((4000, 1), 15, np.float32))
+        bled = batch.outcomes[:, COLUMN["major_bleed"]] > 0
+        np.testing.assert_array_equal(batch.terminated[live], bled[live])
+        seen += bled[live].sum()
+    assert seen > 3

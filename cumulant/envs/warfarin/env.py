@@ -6,6 +6,10 @@ h later is what the day is rewarded and judged by. Measured INR = true INR x exp
 The end after ``days`` is ``terminated``, not ``truncated``: the first thirty days are the task, the agent sees the
 day, and nothing that follows is worth anything to it (so its last few doses are free; reports judge days, never the
 state at the end).
+
+What really matters, ``info["outcome"]`` (the column `good_days`), is no reward that anybody trains on: each day counts
+1 if the true INR is in range, less HARM_DAYS for each major bleed and each thrombo-embolism that is to be expected at
+that INR (expected, not drawn: bleeds are too rare to be judged by counting them).
 """
 
 from __future__ import annotations
@@ -32,6 +36,10 @@ DOSE_STEP = 1.0  # mg
 CLINIC_DAYS = (1, 3, 5, 7, 10, 14, 21, 28)  # and weekly after that, when the episode is longer
 MEASURED_MIN, MEASURED_MAX = 0.8, 25.0  # what the laboratory reports
 _OBSERVE = ("standard", "genotype", "all")
+# What an event costs, in days in range. A fifth of major bleeds kill (harm.BLEED_FATALITY), and a patient of about 70 years has
+# some ten years ahead: 0.2 x 3650. A thrombo-embolism, which kills less often and disables more, is set equal. It is our choice.
+HARM_DAYS = 730.0
+STROKE_FATALITY = (0.16, 0.06)  # INR below 2, 2 and more: from the source of the hazards (harm.py)
 _SIGMAS = 8.6  # no normal number of counter_rng is farther out
 
 REWARDS = {
@@ -45,21 +53,33 @@ REWARDS = {
         ),
     ),
     "survival": Reward("survival", (Term("alive", 1.0, lambda o: o["alive"]),)),
+    "survival_strokes": Reward("survival_strokes", (Term("alive", 1.0, lambda o: o["alive_strokes"]),)),
+    "flat_above_4": Reward("flat_above_4", (Term("above_4", -2.0, lambda o: o["above_4"]),)),
+    "measured_days": Reward(
+        "measured_days",
+        (
+            Term("in_range", 1.0, lambda o: o["in_range"] * o["tested"]),
+            Term("below", -0.5, lambda o: o["below"] * o["tested"]),
+            Term("above_4", -2.0, lambda o: o["above_4"] * o["tested"]),
+            Term("major_bleed", -5.0, lambda o: o["major_bleed"]),
+        ),
+    ),
 }
 
 OUTCOMES = (
     "inr", "in_range", "below", "above_4", "major_bleed", "thromboembolism", "death", "alive",
     "dose_mg", "dose_changed", "tested", "bleed_risk", "thromboembolism_risk", "death_risk",
+    "alive_strokes", "good_days",
 )  # fmt: skip
 
 # State columns, after those of the patient. Lists are newest first.
 DOSE = patients.PATIENT_SIZE  # doses of the last 3 days, mg
 MEASURED = DOSE + 3  # last 4 measured INRs
 TEST_DAY = MEASURED + 4  # and the days on which they were measured
-ALIVE, INR = TEST_DAY + 4, TEST_DAY + 5
-STATE_SIZE = INR + 1
+ALIVE, INR, ALIVE_STROKES = TEST_DAY + 4, TEST_DAY + 5, TEST_DAY + 6
+STATE_SIZE = ALIVE_STROKES + 1
 # Parameters; from _TESTED on, whether day 1, 2, ... is a test day.
-_START_DOSE, _DAYS, _NOISE, _DEATH_ENDS, _LEVEL, _TESTED = range(6)
+_START_DOSE, _DAYS, _NOISE, _DEATH_ENDS, _BLEED_ENDS, _LEVEL, _TESTED = range(7)
 
 
 @dataclass(frozen=True)
@@ -71,7 +91,7 @@ class Warfarin:
     schedule: Literal["daily", "clinic"] = "daily"
     """INR every morning, or on days 1, 3, 5, 7, 10, 14, 21, 28 (then weekly)."""
     reward: str = "inr_band"
-    """inr_band, survival, or your own as module:function."""
+    """inr_band, survival, survival_strokes, flat_above_4, measured_days, or your own as module:function."""
     observe: Literal["standard", "genotype", "all"] = "standard"
     """What the agent sees; genotype adds alleles, all adds the hidden truth (a ceiling, not an agent)."""
     actions: Literal["step", "dose"] = "step"
@@ -84,6 +104,8 @@ class Warfarin:
     """Coefficient of variation of the measured INR around the true one."""
     death_ends: bool = False
     """Whether a fatal bleed ends the episode; otherwise the body is simulated on and only `alive` falls to 0."""
+    bleed_ends: bool = False
+    """Whether any major bleed ends the episode: what a reward for the days that follow does then."""
 
     def __post_init__(self) -> None:
         for name, allowed in (("schedule", ("daily", "clinic")), ("observe", _OBSERVE), ("actions", ("step", "dose"))):
@@ -112,7 +134,14 @@ class Warfarin:
         tested = np.zeros(self.days + 1)  # with the morning after the last day, which daily testing sees too
         tested[np.array(self.test_days) - 1] = 1.0
         tested[-1] = 1.0 if self.schedule == "daily" else 0.0
-        numbers = [self.start_dose_mg, self.days, self.noise_cv, self.death_ends, _OBSERVE.index(self.observe)]
+        numbers = [
+            self.start_dose_mg,
+            self.days,
+            self.noise_cv,
+            self.death_ends,
+            self.bleed_ends,
+            _OBSERVE.index(self.observe),
+        ]
         low, high = _bounds(self.observe, self.days)
         by_step = self.actions == "step"
         return Kernel(
@@ -124,7 +153,7 @@ class Warfarin:
             params=np.concatenate([np.array(numbers, dtype=np.float64), tested]),
             reward=resolve(self.reward, REWARDS),
             outcome_names=OUTCOMES,
-            outcome="in_range",
+            outcome="good_days",
         )
 
     def evaluation(
@@ -216,7 +245,7 @@ def _reset(mask: np.ndarray, key: np.ndarray, params: np.ndarray, state: np.ndar
                 _START_DOSE
             ]  # nothing was given yet: it is what the first decision changes
             state[i, TEST_DAY] = 0.0
-            state[i, ALIVE], state[i, INR] = 1.0, model.INR_BASE
+            state[i, ALIVE], state[i, ALIVE_STROKES], state[i, INR] = 1.0, 1.0, model.INR_BASE
             _measure(key[i], i, 1, params, state)
             _observe(i, 1, params, state, obs)
 
@@ -244,6 +273,9 @@ def _live_a_day(
     clot = alive if uniform(key, clock, 1) < clot_risk else 0.0
     death = 1.0 if bleed > 0.0 and uniform(key, clock, 2) < harm.BLEED_FATALITY else 0.0
     alive -= death
+    alive_strokes = min(state[i, ALIVE_STROKES], alive)
+    if clot > 0.0 and uniform(key, clock, 3) < (STROKE_FATALITY[0] if inr < 2.0 else STROKE_FATALITY[1]):
+        alive_strokes = 0.0
     outcomes[i, 0] = inr
     outcomes[i, 1] = 1.0 if 2.0 <= inr <= 3.0 else 0.0
     outcomes[i, 2] = 1.0 if inr < 2.0 else 0.0
@@ -251,12 +283,15 @@ def _live_a_day(
     outcomes[i, 4], outcomes[i, 5], outcomes[i, 6], outcomes[i, 7] = bleed, clot, death, alive
     outcomes[i, 8], outcomes[i, 9], outcomes[i, 10] = dose_mg, changed, params[_TESTED + clock]
     outcomes[i, 11], outcomes[i, 12], outcomes[i, 13] = bleed_risk, clot_risk, bleed_risk * harm.BLEED_FATALITY
+    outcomes[i, 14] = alive_strokes
+    outcomes[i, 15] = outcomes[i, 1] - HARM_DAYS * (bleed_risk + clot_risk)
     state[i, DOSE + 2], state[i, DOSE + 1], state[i, DOSE] = state[i, DOSE + 1], state[i, DOSE], dose_mg
-    state[i, ALIVE], state[i, INR] = alive, inr
+    state[i, ALIVE], state[i, ALIVE_STROKES], state[i, INR] = alive, alive_strokes, inr
     if params[_TESTED + day] > 0.0:
         _measure(key, i, day + 1, params, state)
     _observe(i, day + 1, params, state, obs)
-    return day >= params[_DAYS] or (alive == 0.0 and params[_DEATH_ENDS] > 0.0)
+    dead = alive == 0.0 and params[_DEATH_ENDS] > 0.0
+    return day >= params[_DAYS] or dead or (bleed > 0.0 and params[_BLEED_ENDS] > 0.0)
 
 
 @njit(cache=True, error_model="numpy")
