@@ -77,14 +77,20 @@ class CriticConfig:
 
     value_features: Literal["frozen", "policy"] = "frozen"
     """What values are read from: the reference's states, which stand still, or the policy's, which learn them too."""
+    value_ridge: float = 3.0
+    """Pull of frozen values towards their mean; they are solved anew after every update, by ridge regression."""
+    value_memory: float = 0.9
+    """Weight that the samples of earlier updates keep in that regression."""
     value_learning_rate: float = 1e-3
-    """Step size of AdamW for the value head."""
+    """Step size of AdamW for values of the policy's states."""
     value_coef: float = 0.5
-    """Weight of the value loss."""
+    """Weight of their loss."""
     value_clip: float | None = None
-    """How far a value may move per update; none for no limit."""
+    """How far they may move per update; none for no limit."""
 
     def __post_init__(self) -> None:
+        require(self, "value_ridge", self.value_ridge > 0.0, "above 0")
+        require(self, "value_memory", 0.0 <= self.value_memory <= 1.0, "in [0, 1]")
         require(self, "value_learning_rate", self.value_learning_rate > 0.0, "above 0")
         require(self, "value_coef", self.value_coef >= 0.0, "at least 0")
         require(self, "value_clip", self.value_clip is None or self.value_clip > 0.0, "above 0, or none")
@@ -116,6 +122,8 @@ class Config:
     """Step size of AdamW for the policy; for all weights (--lora-rank 0) of a pre-trained model rather 1e-5."""
     warmup_steps: int = 2
     """Updates over which the step sizes rise to their full value."""
+    decay: float = 0.5
+    """Share of the updates, the last ones, over which the step sizes fall to nothing in a straight line."""
     gamma: float = 1.0
     """Discount per token."""
     lam: float = 0.95
@@ -153,6 +161,7 @@ class Config:
         for name in ("learning_rate", "max_grad_norm", "temperature"):
             require(self, name, getattr(self, name) > 0.0, "above 0")
         require(self, "warmup_steps", self.warmup_steps >= 0, "at least 0")
+        require(self, "decay", 0.0 <= self.decay <= 1.0, "in [0, 1]")
         require(self, "target_kl", self.target_kl is None or self.target_kl > 0.0, "above 0, or none")
 
 
@@ -257,9 +266,23 @@ def token_advantage(
 
 
 def value_features(seen: Experience) -> Tensor:
-    """Return what the frozen value head reads: the reference's states, middle and last, ``[B, N, F]``."""
-    states = [x for x in (seen.frozen.lower, seen.frozen.hidden) if x is not None]
-    return torch.cat([completion_states(x, seen.real).float() for x in states], -1)
+    """Return what the frozen value head reads of the reference, ``[B, N, F]``: its last state, and the mean of those half-way up.
+
+    The mean is over all tokens so far: what was said, where a state by itself says more of the next token.
+    """
+    states = [completion_states(seen.frozen.hidden, seen.real).float()]
+    if seen.frozen.lower is not None:
+        mask = seen.mask[..., None]
+        total = seen.frozen.lower.float().masked_fill(~mask, 0.0).cumsum(1)
+        states.append(completion_states(total / mask.cumsum(1).clamp(min=1), seen.real))
+    return torch.cat(states, -1)
+
+
+def step_size(config: Config, iteration: int) -> float:
+    """Return the share of the full step size at an update: it rises, stays, and falls, so that the noise of steps dies away."""
+    rise = (iteration + 1) / (config.warmup_steps + 1)
+    fall = (config.total_steps - iteration) / max(1.0, config.decay * config.total_steps)
+    return min(1.0, rise, fall)
 
 
 def train(config: Config, run: Run) -> dict[str, Any]:
@@ -277,17 +300,14 @@ def train(config: Config, run: Run) -> dict[str, Any]:
     prompts = read_prompts(config.env, "train", tuned, config.max_new_tokens)
     read_prompts(config.env, "held-out", tuned, config.max_new_tokens)  # what is wrong there is to be said now
     frozen_values = config.critic.value_features == "frozen"
-    critic = Critic(tuned.width * (2 if frozen_values and tuned.first_layer else 1))
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": list(tuned.trainable.values()), "lr": config.learning_rate},
-            {"params": list(critic.parameters()), "lr": config.critic.value_learning_rate},
-        ],
-        betas=(0.9, 0.95),
-        weight_decay=0.0,
-        fused=True,
-    )
-    trained = [*tuned.trainable.values(), *critic.parameters()]
+    critic = Critic(tuned.width * (2 if frozen_values and tuned.first_layer else 1), fitted=frozen_values)
+    regression = (config.critic.value_ridge, config.critic.value_memory)
+    groups: list[dict[str, Any]] = [{"params": list(tuned.trainable.values()), "lr": config.learning_rate}]
+    if not frozen_values:
+        groups.append({"params": list(critic.parameters()), "lr": config.critic.value_learning_rate})
+    rates = [group["lr"] for group in groups]
+    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
+    trained = [part for group in groups for part in group["params"]]
     run.track(tuned=tuned, critic=critic, scorer=scorer, price=price, optimizer=optimizer)
     prompt_rng, sample_rng, shuffle_rng = run.rng("prompts"), run.rng("sample"), run.rng("shuffle")
     shape = (config.max_new_tokens, config.temperature)
@@ -300,7 +320,7 @@ def train(config: Config, run: Run) -> dict[str, Any]:
             if frozen_values:
                 score = scorer.total(seen.terms.numpy(), seen.stopped.numpy())[0]
                 target = torch.from_numpy(score)[:, None].expand(seen.real.shape)
-                critic.fit(value_features(seen)[seen.real], target[seen.real])
+                critic.fit(value_features(seen)[seen.real], target[seen.real], *regression)
 
         seen = experience(tuned, scorer, draw_prompts(prompts, config.batch_size, prompt_rng), *shape, sample_rng)
         kl = kl_estimate(seen.logp, seen.logp_ref, config.kl.kl_estimate)  # shapes the reward, and is what is reported
@@ -315,9 +335,8 @@ def train(config: Config, run: Run) -> dict[str, Any]:
         whitened = masked_whiten(advantage, learned)
         batch = Batch(seen.ids, seen.mask, learned, seen.logp, value, whitened, advantage + value, lower, features)
 
-        rise = min(1.0, (iteration + 1) / (config.warmup_steps + 1))
-        for group, rate in zip(optimizer.param_groups, (config.learning_rate, config.critic.value_learning_rate)):
-            group["lr"] = rise * rate
+        for group, rate in zip(optimizer.param_groups, rates):
+            group["lr"] = rate * step_size(config, iteration)
         for _ in range(config.epochs):
             parts: list[Losses] = []
             order = torch.randperm(config.batch_size, generator=shuffle_rng)
@@ -335,6 +354,9 @@ def train(config: Config, run: Run) -> dict[str, Any]:
             moved = masked_mean(kl_estimate(logp_old, logp, "k3"), here).item()
             if config.target_kl is not None and moved > config.target_kl:
                 break
+
+        if features is not None:  # only now: values fitted to these outcomes would have known them
+            critic.fit(features[learned], batch.target[learned], *regression)
 
         nats = masked_sum(kl, seen.real).item() / len(kl)
         run.log(

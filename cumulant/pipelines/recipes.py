@@ -90,15 +90,16 @@ def _stages(
     policy: Mapping[str, Any],
     pairs: Mapping[str, Any],
     betas: Sequence[float] = (0.2, 0.0),
+    free: Mapping[str, Any] | None = None,
 ) -> tuple[Stage, ...]:
-    """Return the stages after pre-training, with the fields of fine-tuning, reward model, PPO and DPO."""
+    """Return the stages after pre-training, with the fields of fine-tuning, reward model, PPO, DPO, and of PPO at beta 0."""
     policies = [
         Stage(
             "rlhf" if beta == betas[0] else f"rlhf_beta_{beta:g}",
             "rlhf",
             f"PPO, beta {beta:g}",
             "earns reward, and pays for every nat that it leaves SFT" if beta else "earns reward at any price",
-            {**_POLICY, **policy, "beta": beta},
+            {**_POLICY, **policy, "beta": beta, **(free or {} if beta == 0.0 else {})},
         )
         for beta in betas
     ]
@@ -118,21 +119,22 @@ def _stages(
     )
 
 
-_PPO = {"eval_prompts": 32, "total_steps": 40}
+_PPO = {"eval_prompts": 32, "total_steps": 30, "batch_size": 64, "minibatches": 4}
+_BETAS = (0.13, 0.0)
 _DPO = {"eval_pairs": 64, "sample_pairs": 320, "total_steps": 40}
 
 DEMO = Recipe(
     preset="demo",
     data="movie-snippets",
     base="smollm2-135m",
-    stages=_stages("smollm2-135m", {}, {}, _PPO, _DPO),
+    stages=_stages("smollm2-135m", {}, {}, _PPO, _DPO, _BETAS, {"total_steps": 20}),  # without a price 20 are plenty
     notice=NOTICE,
 )
 FULL = dataclasses.replace(
     DEMO,
     preset="full",
     seeds=3,
-    stages=_stages("smollm2-135m", {}, {}, _PPO, _DPO, (0.2, 0.1, 0.0)),
+    stages=_stages("smollm2-135m", {}, {}, _PPO, _DPO, (0.13, 0.05, 0.0)),
 )
 _OWN = {"lora_rank": 0, "precision": "float32"}  # a small model has no use for adapters
 SCRATCH = Recipe(

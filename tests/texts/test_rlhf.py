@@ -187,11 +187,55 @@ def test_values_are_fitted_by_ridge_regression():
     draw = torch.Generator().manual_seed(0)
     features = 3.0 + 2.0 * torch.randn(500, 4, generator=draw)
     target = features @ torch.tensor([1.0, -2.0, 0.0, 0.5]) + 7.0
-    critic = Critic(4)
+    critic = Critic(4, fitted=True)
     critic.fit(features, target, ridge=1e-9)
     torch.testing.assert_close(critic(features), target, rtol=0, atol=1e-3)
     critic.fit(features, target, ridge=1e9)  # pulled to the mean
     torch.testing.assert_close(critic(features), target.mean().expand(500), rtol=0, atol=1e-3)
+
+
+def test_earlier_samples_count_less_in_fitted_values():
+    draw = torch.Generator().manual_seed(0)
+    batches = [(torch.randn(60, 3, generator=draw), torch.randn(60, generator=draw)) for _ in range(3)]
+    critic = Critic(3, fitted=True)
+    for features, target in batches:
+        critic.fit(features, target, ridge=0.2, memory=0.5)
+    assert not any(part.requires_grad for part in critic.parameters())
+    # the same by a weighted regression over all of them, where the pull is a sample of each feature
+    first = batches[0][0]
+    x = (torch.cat([features for features, _ in batches]) - first.mean(0)) / first.std(0, correction=0)
+    weight = torch.tensor([0.25, 0.5, 1.0]).repeat_interleave(60)
+    rows = torch.cat([x, torch.ones(180, 1)], 1) * weight.sqrt()[:, None]
+    pull = (0.2 * weight.sum()).sqrt() * torch.eye(3, 4)
+    wanted = torch.cat([torch.cat([target for _, target in batches]) * weight.sqrt(), torch.zeros(3)])
+    solution = torch.linalg.lstsq(torch.cat([rows, pull]).double(), wanted[:, None].double()).solution[:, 0].float()
+    torch.testing.assert_close(critic.weight, solution[:3], rtol=0, atol=1e-5)
+    torch.testing.assert_close(critic.bias, solution[3], rtol=0, atol=1e-5)
+
+
+def test_frozen_values_know_more_of_new_outcomes_than_their_mean(place):
+    """Fitted before and after every update, they must say more of completions that they have not seen than a constant does."""
+    errors, spread = [], []
+    advantage = rlhf.token_advantage
+
+    def watch(score, kl, value, real, beta, gamma, lam):
+        outcome = score[:, None].expand_as(value)
+        errors.append((value - outcome)[real].square().mean().item())
+        spread.append((score.mean() - outcome)[real].square().mean().item())
+        return advantage(score, kl, value, real, beta, gamma, lam)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rlhf, "token_advantage", watch)
+        lora = {"model": "start", "lora_rank": 4, "lora_share": 0.5, "precision": "float32"}
+        trained(place, total_steps=12, learning_rate=1e-4, reference_samples=32, batch_size=32, tuning=lora)
+    assert sum(errors) < 0.95 * sum(spread)
+
+
+def test_steps_rise_stay_and_fall():
+    config = configured(total_steps=10, warmup_steps=1, decay=0.4)
+    assert [rlhf.step_size(config, i) for i in range(10)] == pytest.approx([0.5] + [1] * 6 + [0.75, 0.5, 0.25])
+    still = configured(total_steps=10, warmup_steps=0, decay=0.0)
+    assert [rlhf.step_size(still, i) for i in range(10)] == [1.0] * 10
 
 
 def test_a_reward_that_is_no_number_stops_the_run_and_names_the_sample(place):
