@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from cumulant.envs.warfarin import model
-from cumulant.envs.warfarin.env import DOSE_MAX, Warfarin
+from cumulant.envs.warfarin.actions import DOSE_MAX, proposed
+from cumulant.envs.warfarin.env import CLINIC_DAYS, Warfarin
 from cumulant.envs.warfarin.patients import SENSITIVITIES, Patients
 
 BAND = [2.0, 3.0]
@@ -76,7 +77,8 @@ def policy_map(act: Callable[[np.ndarray], np.ndarray], options: Warfarin) -> di
         x (INR), y (dose), z (rows follow y): 0 decrease, 1 hold, 2 increase.
     """
     inr, dose = np.round(np.arange(1.0, 6.01, 0.1), 1), np.arange(0.0, DOSE_MAX + 0.5, 1.0)
-    tests = [day for day in options.test_days if day <= 15][-4:]
+    usual = CLINIC_DAYS if options.schedule == "ordered" else options.test_days
+    tests = [day for day in usual if day <= min(15, options.days)][-4:]
     day = tests[-1]
     tests = [tests[0]] * (4 - len(tests)) + tests
     grid_dose, grid_inr = np.meshgrid(dose, inr, indexing="ij")
@@ -89,16 +91,15 @@ def policy_map(act: Callable[[np.ndarray], np.ndarray], options: Warfarin) -> di
         obs[:, 14:17] = 0.0, 0.0, 1.0
     if hasattr(act, "forget"):
         act.forget()
-    action = np.asarray(act(obs)).reshape(len(obs), -1)[:, 0]
-    if options.actions == "dose":  # what it would do to the dose, if it is more than a quarter of a milligram
-        change = np.clip(action, 0.0, DOSE_MAX) - obs[:, 8]
-        action = np.where(change < -0.25, 0, np.where(change > 0.25, 2, 1))
+    change = proposed(options.actions, options.tablets_mg, obs[:, 8], act(obs)) - obs[:, 8]
+    least = 0.25 if options.actions == "dose" else 0.0  # a dose is never exactly the one before
+    action = np.where(change < -least, 0, np.where(change > least, 2, 1))
     return {
         "title": f"What the policy does on day {day}, when the INR and the dose have been steady",
         "x_label": "Measured INR",
         "y_label": "Current dose (mg)",
         "x": inr.tolist(),
         "y": dose.tolist(),
-        "z": action.astype(int).reshape(grid_inr.shape).tolist(),
+        "z": action.reshape(grid_inr.shape).tolist(),
         "legend": ["decrease", "hold", "increase"],
     }

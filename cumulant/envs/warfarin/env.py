@@ -25,16 +25,16 @@ from numba import njit
 
 from cumulant.envs.batched import Kernel
 from cumulant.envs.counter_rng import normal, uniform
-from cumulant.envs.warfarin import NOTICE, harm, model, patients
+from cumulant.envs.warfarin import NOTICE, actions, harm, model, patients
+from cumulant.envs.warfarin.actions import ACTIONS, DOSE_MAX
 from cumulant.errors import ConfigError
 from cumulant.reward import Reward, Term, resolve
 
 ENVIRONMENTS = {"warfarin": "Warfarin-v0"}
 
-DOSE_MAX = 15.0  # mg a day
-DOSE_STEP = 1.0  # mg
 CLINIC_DAYS = (1, 3, 5, 7, 10, 14, 21, 28)  # and weekly after that, when the episode is longer
 MEASURED_MIN, MEASURED_MAX = 0.8, 25.0  # what the laboratory reports
+_SCHEDULES = ("daily", "clinic", "ordered")
 _OBSERVE = ("standard", "genotype", "all")
 # What an event costs, in days in range. A fifth of major bleeds kill (harm.BLEED_FATALITY), and a patient of about 70 years has
 # some ten years ahead: 0.2 x 3650. A thrombo-embolism, which kills less often and disables more, is set equal. It is our choice.
@@ -69,7 +69,7 @@ REWARDS = {
 OUTCOMES = (
     "inr", "in_range", "below", "above_4", "major_bleed", "thromboembolism", "death", "alive",
     "dose_mg", "dose_changed", "tested", "bleed_risk", "thromboembolism_risk", "death_risk",
-    "alive_strokes", "good_days",
+    "alive_strokes", "good_days", "cost",
 )  # fmt: skip
 
 # State columns, after those of the patient. Lists are newest first.
@@ -78,7 +78,7 @@ MEASURED = DOSE + 3  # last 4 measured INRs
 TEST_DAY = MEASURED + 4  # and the days on which they were measured
 ALIVE, INR, ALIVE_STROKES = TEST_DAY + 4, TEST_DAY + 5, TEST_DAY + 6
 STATE_SIZE = ALIVE_STROKES + 1
-# Parameters; from _TESTED on, whether day 1, 2, ... is a test day.
+# Parameters; from _TESTED on, whether day 1, 2, ... is a test day, and after these the table of the actions.
 _START_DOSE, _DAYS, _NOISE, _DEATH_ENDS, _BLEED_ENDS, _LEVEL, _TESTED = range(7)
 
 
@@ -88,14 +88,18 @@ class Warfarin:
 
     notice: ClassVar[str] = NOTICE
 
-    schedule: Literal["daily", "clinic"] = "daily"
-    """INR every morning, or on days 1, 3, 5, 7, 10, 14, 21, 28 (then weekly)."""
+    schedule: Literal["daily", "clinic", "ordered"] = "daily"
+    """INR every morning; on days 1, 3, 5, 7, 10, 14, 21, 28 (then weekly); or on day 1 and when the agent orders it."""
+    test_cost: float = 0.1
+    """What every ordered INR test takes off the reward (only with schedule = ordered)."""
     reward: str = "inr_band"
     """inr_band, survival, survival_strokes, flat_above_4, measured_days, or your own as module:function."""
     observe: Literal["standard", "genotype", "all"] = "standard"
     """What the agent sees; genotype adds alleles, all adds the hidden truth (a ceiling, not an agent)."""
-    actions: Literal["step", "dose"] = "step"
-    """step: 1 mg less, hold, 1 mg more; dose: the day's dose itself, 0 to 15 mg."""
+    actions: Literal["step", "step5", "percent", "dose"] = "step"
+    """step: 1 mg less, hold, 1 mg more; step5: half a mg, too; percent: 20 or 10 % less or more; dose: 0 to 15 mg."""
+    tablets_mg: tuple[float, ...] = ()
+    """Doses are rounded to what whole tablets of these sizes make (halves are sizes, too); none for no rounding."""
     start_dose_mg: float = 5.0
     """Dose that the first decision starts from, mg."""
     days: int = 30
@@ -108,7 +112,7 @@ class Warfarin:
     """Whether any major bleed ends the episode: what a reward for the days that follow does then."""
 
     def __post_init__(self) -> None:
-        for name, allowed in (("schedule", ("daily", "clinic")), ("observe", _OBSERVE), ("actions", ("step", "dose"))):
+        for name, allowed in (("schedule", _SCHEDULES), ("observe", _OBSERVE), ("actions", ACTIONS)):
             if getattr(self, name) not in allowed:
                 raise ConfigError(f"warfarin: {name} = {getattr(self, name)!r}; it must be one of {', '.join(allowed)}")
         if not 0.0 <= self.start_dose_mg <= DOSE_MAX:
@@ -117,10 +121,17 @@ class Warfarin:
             raise ConfigError(f"warfarin: days = {self.days}; give 1 to 3650")
         if not 0.0 <= self.noise_cv <= 1.0:
             raise ConfigError(f"warfarin: noise_cv = {self.noise_cv}; give 0 (exact) to 1")
+        if not 0.0 <= self.test_cost < math.inf:
+            raise ConfigError(f"warfarin: test_cost = {self.test_cost}; give 0 or more")
+        actions.doses_of_tablets(self.tablets_mg)
+        if self.actions == "percent" and self.start_dose_mg == 0.0:
+            raise ConfigError("warfarin: start_dose_mg = 0 with actions = percent; no percentage leads away from 0 mg")
 
     @property
     def test_days(self) -> tuple[int, ...]:
-        """Days on whose morning the INR is measured, from 1 to ``days``."""
+        """Days on whose morning the INR is measured whatever the agent does, from 1 to ``days``."""
+        if self.schedule == "ordered":
+            return (1,)
         if self.schedule == "daily":
             return tuple(range(1, self.days + 1))
         return tuple(d for d in (*CLINIC_DAYS, *range(CLINIC_DAYS[-1] + 7, self.days + 1, 7)) if d <= self.days)
@@ -142,16 +153,20 @@ class Warfarin:
             self.bleed_ends,
             _OBSERVE.index(self.observe),
         ]
+        table = actions.table(self.actions, self.tablets_mg)
         low, high = _bounds(self.observe, self.days)
-        by_step = self.actions == "step"
+        reward = resolve(self.reward, REWARDS)
+        if self.schedule == "ordered":
+            tests = Term("tests", -self.test_cost, lambda o: o["tested"])
+            reward = Reward(reward.name, (*reward.terms, tests))
         return Kernel(
             observation_space=spaces.Box(low, high, dtype=np.float32),
-            action_space=spaces.Discrete(3) if by_step else spaces.Box(0.0, DOSE_MAX, (1,), np.float32),
+            action_space=actions.space(self.actions, self.schedule == "ordered"),
             state_size=STATE_SIZE,
             reset=_reset,
-            step=_step_by_one if by_step else _step_dose,
-            params=np.concatenate([np.array(numbers, dtype=np.float64), tested]),
-            reward=resolve(self.reward, REWARDS),
+            step=_step_dose if self.actions == "dose" else _step_move,
+            params=np.concatenate([np.array(numbers, dtype=np.float64), tested, table]),
+            reward=reward,
             outcome_names=OUTCOMES,
             outcome="good_days",
         )
@@ -256,6 +271,7 @@ def _live_a_day(
     key: np.uint64,
     clock: int,
     dose_mg: float,
+    order: bool,
     params: np.ndarray,
     state: np.ndarray,
     obs: np.ndarray,
@@ -281,13 +297,14 @@ def _live_a_day(
     outcomes[i, 2] = 1.0 if inr < 2.0 else 0.0
     outcomes[i, 3] = 1.0 if inr > 4.0 else 0.0
     outcomes[i, 4], outcomes[i, 5], outcomes[i, 6], outcomes[i, 7] = bleed, clot, death, alive
-    outcomes[i, 8], outcomes[i, 9], outcomes[i, 10] = dose_mg, changed, params[_TESTED + clock]
+    outcomes[i, 8], outcomes[i, 9], outcomes[i, 10] = dose_mg, changed, 1.0 if state[i, TEST_DAY] == day else 0.0
     outcomes[i, 11], outcomes[i, 12], outcomes[i, 13] = bleed_risk, clot_risk, bleed_risk * harm.BLEED_FATALITY
     outcomes[i, 14] = alive_strokes
     outcomes[i, 15] = outcomes[i, 1] - HARM_DAYS * (bleed_risk + clot_risk)
+    outcomes[i, 16] = outcomes[i, 3]  # what a limit on costs counts: days above INR 4
     state[i, DOSE + 2], state[i, DOSE + 1], state[i, DOSE] = state[i, DOSE + 1], state[i, DOSE], dose_mg
     state[i, ALIVE], state[i, ALIVE_STROKES], state[i, INR] = alive, alive_strokes, inr
-    if params[_TESTED + day] > 0.0:
+    if order or params[_TESTED + day] > 0.0:
         _measure(key, i, day + 1, params, state)
     _observe(i, day + 1, params, state, obs)
     dead = alive == 0.0 and params[_DEATH_ENDS] > 0.0
@@ -295,7 +312,7 @@ def _live_a_day(
 
 
 @njit(cache=True, error_model="numpy")
-def _step_by_one(
+def _step_move(
     key: np.ndarray,
     clock: np.ndarray,
     action: np.ndarray,
@@ -306,9 +323,12 @@ def _step_by_one(
     terminated: np.ndarray,
     outcomes: np.ndarray,
 ) -> None:
+    table = params[_TESTED + int(params[_DAYS]) + 1 :]
+    moves = int(table[0])
     for i in range(key.shape[0]):
-        dose_mg = min(max(state[i, DOSE] + DOSE_STEP * (action[i] - 1), 0.0), DOSE_MAX)
-        terminated[i] = _live_a_day(i, key[i], clock[i], dose_mg, params, state, obs, outcomes)
+        dose_mg = actions.moved(state[i, DOSE], action[i] % moves, table)
+        order = action[i] >= moves
+        terminated[i] = _live_a_day(i, key[i], clock[i], dose_mg, order, params, state, obs, outcomes)
 
 
 @njit(cache=True, error_model="numpy")
@@ -323,6 +343,8 @@ def _step_dose(
     terminated: np.ndarray,
     outcomes: np.ndarray,
 ) -> None:
+    table = params[_TESTED + int(params[_DAYS]) + 1 :]
     for i in range(key.shape[0]):
-        dose_mg = min(max(float(action[i, 0]), 0.0), DOSE_MAX)
-        terminated[i] = _live_a_day(i, key[i], clock[i], dose_mg, params, state, obs, outcomes)
+        dose_mg = actions.named(float(action[i, 0]), table)
+        order = action.shape[1] > 1 and action[i, action.shape[1] - 1] > 0.5
+        terminated[i] = _live_a_day(i, key[i], clock[i], dose_mg, order, params, state, obs, outcomes)

@@ -7,6 +7,7 @@ the INR is seen:
 A  clinic     the agent and every protocol see it on days 1, 3, 5, 7, 10, 14, 21, 28
 B  daily      everybody sees it every day; protocols change the dose no sooner than their own rules allow
 C  reference  every protocol on its own schedule; an agent's row there says how many tests it had
+D  ordered    instead of all these, where the agent orders its tests: every protocol on its own schedule, tests cost
 
 An evaluation with seed s plays under the batch seed ``HELD_OUT + s``. A training run's batch seed is small or a hash of
 64 bits, so that its patients are others (a hash meets the held-out range once in 2**32 runs).
@@ -17,6 +18,7 @@ Axes: T days, B patients.
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -85,14 +87,15 @@ class _Recorder:
         self.live = np.ones(batch.num_envs, bool)
         self.days: list[dict[str, np.ndarray]] = []
 
-    def step(self, action: np.ndarray, tested: np.ndarray | None = None) -> None:
-        """Live one day; ``tested`` replaces the environment's own column."""
+    def step(self, action: np.ndarray, tested: np.ndarray | None = None, test_cost: float = 0.0) -> None:
+        """Live one day; ``tested`` replaces the environment's own column, at this cost each."""
         batch = self.batch
         before = {"measured": batch.state[:, MEASURED].copy(), "live": self.live.copy()}
         batch.step(as_batch_action(batch.action_space, action))
         row = before | {name: batch.outcomes[:, k].copy() for k, name in enumerate(batch.outcome_names)}
         row["reward"] = batch.reward.astype(np.float64)
         row["tested"] = (row["tested"] > 0.5) if tested is None else tested.copy()
+        row["reward"] -= test_cost * row["tested"]
         self.live &= ~batch.terminated
         self.days.append(row)
 
@@ -112,7 +115,7 @@ def play_agent(act: Act, options: Warfarin, episodes: int, seed: int) -> Course:
     """Play an agent on held-out patients.
 
     Args:
-        act: Maps observations ``[B, D]`` to actions ``[B]`` (or ``[B, 1]`` with ``actions="dose"``).
+        act: Maps observations ``[B, D]`` to actions ``[B]`` (or ``[B, A]`` with ``actions="dose"``).
         options: The environment that it was trained on.
         episodes: B.
         seed: Which patients.
@@ -122,8 +125,7 @@ def play_agent(act: Act, options: Warfarin, episodes: int, seed: int) -> Course:
     if hasattr(act, "forget"):  # these patients are new to it
         act.forget()
     for _ in range(options.days):
-        action = np.asarray(act(batch.obs))
-        recorder.step(action.reshape(episodes, -1)[:, 0] if options.actions == "step" else action.reshape(episodes, 1))
+        recorder.step(np.asarray(act(batch.obs)).reshape(episodes, *(batch.action_space.shape or ())))
     return recorder.course()
 
 
@@ -144,7 +146,7 @@ def play_protocol(name: str, options: Warfarin, episodes: int, seed: int, *, own
     for day in range(1, options.days + 1):
         tested = protocol.next_test_day <= day if own_schedule else np.full(episodes, day in options.test_days)
         dose = protocol.dose(day, batch.state[:, MEASURED].copy(), tested)
-        recorder.step(dose[:, None], tested)
+        recorder.step(dose[:, None], tested, options.test_cost if options.schedule == "ordered" else 0.0)
     return recorder.course()
 
 
@@ -287,9 +289,13 @@ def evaluation(
         and a map of the policy.
     """
     agent = play_agent(act, options, episodes, seed)
-    same = {name: play_protocol(name, options, episodes, seed) for name in protocols.PROTOCOLS}
     own = {name: play_protocol(name, options, episodes, seed, own_schedule=True) for name in protocols.PROTOCOLS}
-    if options.schedule == "daily":
+    ordered = options.schedule == "ordered"
+    same = own if ordered else {name: play_protocol(name, options, episodes, seed) for name in protocols.PROTOCOLS}
+    if ordered:
+        key, title = "D", "D. Everybody tests when they see fit"
+        rule = f"The agent orders its tests, protocols follow their own schedules; each test costs {options.test_cost:g}."
+    elif options.schedule == "daily":
         key, title = "B", "B. INR every day, for all"
         rule = "The same noisy INR is seen daily; protocols change the dose no sooner than their rules allow."
     else:
@@ -307,7 +313,8 @@ def evaluation(
         rule += f" The agent starts from {options.start_dose_mg:g} mg, protocols by their own rules."
     agent_kind = "ceiling" if options.observe == "all" else "agent"
     rows, best = _rows({"agent": agent, **same}, label, agent_kind, gains=True)
-    own_rows, _ = _rows({"agent": agent, **own}, f"{label}: {len(options.test_days)} tests", agent_kind, gains=False)
+    tests = agent.tested.sum(axis=0).mean()
+    own_rows, _ = _rows({"agent": agent, **own}, f"{label}: {tests:.3g} tests", agent_kind, gains=False)
     comparisons = [
         {"key": key, "title": title, "note": f"{rule} Gains are paired, against {best}. {NOTES}", "rows": rows},
         {
@@ -316,14 +323,14 @@ def evaluation(
             "note": "Mind the number of tests: this is not a like-for-like comparison with the agent.",
             "rows": own_rows,
         },
-    ]
+    ][: 1 if ordered else 2]
     found = metrics(agent)
     patients = Patients.from_state(held_out(options, episodes, seed).state)
     reference_label = protocols.make(REFERENCE).label
     result = {
         "schema": 1,
         "environment": "cumulant/Warfarin-v0",
-        "options": dataclasses.asdict(options),
+        "options": json.loads(json.dumps(dataclasses.asdict(options))),  # tuples as lists
         "episodes": int(episodes),
         "seed": int(seed),
         "return_mean": found["return"]["mean"],
