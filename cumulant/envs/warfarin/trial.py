@@ -294,7 +294,9 @@ def evaluation(
     same = own if ordered else {name: play_protocol(name, options, episodes, seed) for name in protocols.PROTOCOLS}
     if ordered:
         key, title = "D", "D. Everybody tests when they see fit"
-        rule = f"The agent orders its tests, protocols follow their own schedules; each test costs {options.test_cost:g}."
+        rule = (
+            f"The agent orders its tests, protocols follow their own schedules; each test costs {options.test_cost:g}."
+        )
     elif options.schedule == "daily":
         key, title = "B", "B. INR every day, for all"
         rule = "The same noisy INR is seen daily; protocols change the dose no sooner than their rules allow."
