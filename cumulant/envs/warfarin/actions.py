@@ -69,7 +69,7 @@ def doses_of_tablets(tablets_mg: tuple[float, ...]) -> np.ndarray:
 
 
 def table(actions: str, tablets_mg: tuple[float, ...]) -> np.ndarray:
-    """Return what ``moved`` and ``rounded`` read: number of moves, milligrams, factors, number of tablet doses, they.
+    """Return the action set as numbers, for ``unpacked``: moves, milligrams, factors, number of tablet doses, these.
 
     Args:
         actions: Action set.
@@ -82,56 +82,63 @@ def table(actions: str, tablets_mg: tuple[float, ...]) -> np.ndarray:
 
 
 @njit(cache=True, error_model="numpy")
-def rounded(dose_mg: float, last_mg: float, table: np.ndarray) -> float:
+def unpacked(table: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return milligrams ``[M]`` and factors ``[M]`` of the moves, and the doses of tablets ``[N]``, as views of ``table``."""
+    moves = int(table[0])
+    first = 2 + 2 * moves
+    return table[1 : 1 + moves], table[1 + moves : 1 + 2 * moves], table[first : first + int(table[first - 1])]
+
+
+@njit(cache=True, error_model="numpy")
+def rounded(dose_mg: float, last_mg: float, tablets: np.ndarray) -> float:
     """Return the nearest dose that the tablets make; one above (below) the last dose if the wanted one is.
 
     Args:
         dose_mg: Wanted dose, 0 to ``DOSE_MAX``.
         last_mg: Dose that it is a change of; the wanted dose itself for one that was named.
-        table: Of ``table``.
+        tablets: Doses that can be made, in order, ``[N]``, N at least 1.
     """
-    first = 1 + 2 * int(table[0])
-    count = int(table[first])
-    if count == 0:
-        return dose_mg
-    doses = table[first + 1 : first + 1 + count]
-    nearest = 0
+    nearest, count = 0, tablets.shape[0]
     for k in range(1, count):
-        if abs(doses[k] - dose_mg) < abs(doses[nearest] - dose_mg):
+        if abs(tablets[k] - dose_mg) < abs(tablets[nearest] - dose_mg):
             nearest = k
-    while dose_mg > last_mg and doses[nearest] <= last_mg and nearest < count - 1:
+    while dose_mg > last_mg and tablets[nearest] <= last_mg and nearest < count - 1:
         nearest += 1
-    while dose_mg < last_mg and doses[nearest] >= last_mg and nearest > 0:
+    while dose_mg < last_mg and tablets[nearest] >= last_mg and nearest > 0:
         nearest -= 1
-    return doses[nearest]
+    return tablets[nearest]
 
 
 @njit(cache=True, error_model="numpy")
-def moved(last_mg: float, move: int, table: np.ndarray) -> float:
+def moved(last_mg: float, add_mg: float, factor: float, tablets: np.ndarray) -> float:
     """Return the dose that a move makes of the last one.
 
     Args:
         last_mg: Dose of the day before, mg.
-        move: Which move, from 0.
-        table: Of ``table``.
+        add_mg: Milligrams of the move.
+        factor: Factor of the move.
+        tablets: Doses that can be made, ``[N]``; none for any.
     """
-    moves = int(table[0])
-    wanted = min(max(last_mg * table[1 + moves + move] + table[1 + move], 0.0), DOSE_MAX)
-    return rounded(wanted, last_mg, table)
+    wanted = min(max(last_mg * factor + add_mg, 0.0), DOSE_MAX)
+    return rounded(wanted, last_mg, tablets) if tablets.shape[0] > 0 else wanted
 
 
 @njit(cache=True, error_model="numpy")
-def named(dose_mg: float, table: np.ndarray) -> float:
+def named(dose_mg: float, tablets: np.ndarray) -> float:
     """Return the dose that is given where this one was asked for."""
     wanted = min(max(dose_mg, 0.0), DOSE_MAX)
-    return rounded(wanted, wanted, table)
+    return rounded(wanted, wanted, tablets) if tablets.shape[0] > 0 else wanted
 
 
 @njit(cache=True, error_model="numpy")
 def _proposed(last_mg: np.ndarray, action: np.ndarray, table: np.ndarray, dose_mg: np.ndarray) -> None:
-    moves = int(table[0])
+    add_mg, factor, tablets = unpacked(table)
     for i in range(last_mg.shape[0]):
-        dose_mg[i] = moved(last_mg[i], int(action[i, 0]) % moves, table) if moves else named(action[i, 0], table)
+        if len(add_mg):
+            move = int(action[i, 0]) % len(add_mg)
+            dose_mg[i] = moved(last_mg[i], add_mg[move], factor[move], tablets)
+        else:
+            dose_mg[i] = named(action[i, 0], tablets)
 
 
 def proposed(actions: str, tablets_mg: tuple[float, ...], last_mg: np.ndarray, action: np.ndarray) -> np.ndarray:

@@ -323,11 +323,11 @@ def _step_move(
     terminated: np.ndarray,
     outcomes: np.ndarray,
 ) -> None:
-    table = params[_TESTED + int(params[_DAYS]) + 1 :]
-    moves = int(table[0])
+    add_mg, factor, tablets = actions.unpacked(params[_TESTED + int(params[_DAYS]) + 1 :])
     for i in range(key.shape[0]):
-        dose_mg = actions.moved(state[i, DOSE], action[i] % moves, table)
-        order = action[i] >= moves
+        order = action[i] >= add_mg.shape[0]
+        move = action[i] - add_mg.shape[0] if order else action[i]
+        dose_mg = actions.moved(state[i, DOSE], add_mg[move], factor[move], tablets)
         terminated[i] = _live_a_day(i, key[i], clock[i], dose_mg, order, params, state, obs, outcomes)
 
 
@@ -343,8 +343,8 @@ def _step_dose(
     terminated: np.ndarray,
     outcomes: np.ndarray,
 ) -> None:
-    table = params[_TESTED + int(params[_DAYS]) + 1 :]
+    _, _, tablets = actions.unpacked(params[_TESTED + int(params[_DAYS]) + 1 :])
     for i in range(key.shape[0]):
-        dose_mg = actions.named(float(action[i, 0]), table)
+        dose_mg = actions.named(float(action[i, 0]), tablets)
         order = action.shape[1] > 1 and action[i, action.shape[1] - 1] > 0.5
         terminated[i] = _live_a_day(i, key[i], clock[i], dose_mg, order, params, state, obs, outcomes)
