@@ -86,7 +86,7 @@ def time_ours(wanted: dict[str, Any]) -> dict[str, Any]:
     own = {
         "sac": ("polyak",),
         "td3": ("polyak", "policy_every", "exploration_noise"),
-        "dqn": ("target_every", "exploration", "epsilon", "epsilon_end"),
+        "dqn": ("train_every", "target_every", "exploration", "epsilon", "epsilon_end"),
     }
     fields |= {name: wanted[name] for name in (*shared, *own[algo])}
     if algo == "dqn":

@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import torch
 import tyro
 
@@ -27,8 +28,9 @@ from cumulant.data.replay import Replay, ReplayConfig, Transitions
 from cumulant.engine.evaluate import Keeper, episode_metrics
 from cumulant.engine.policy import Policy
 from cumulant.engine.vector import make_vector
+from cumulant.kernels.tabular import choose
 from cumulant.maths.distributional import categorical_loss, categorical_target, quantile_huber_loss, quantile_target
-from cumulant.maths.exploration import boltzmann, epsilon_greedy
+from cumulant.maths.exploration import boltzmann
 from cumulant.maths.schedules import linear
 from cumulant.maths.value import double_q_target, huber_loss, q_learning_target
 from cumulant.nn.flat import Flat, FlatAdam
@@ -120,6 +122,8 @@ class Config:
     """Remembered transitions per update."""
     updates_per_step: float = 0.25
     """Updates per environment step."""
+    train_every: int = 1
+    """Steps of every environment between updates; those that fall due meanwhile are made together, which is cheaper."""
     warmup_steps: int = 100
     """Environment steps before the first update."""
     target_every: int = 100
@@ -142,7 +146,7 @@ class Config:
     """Where the networks live: cpu, cuda or mps."""
 
     def __post_init__(self) -> None:
-        for name in ("total_steps", "num_envs", "horizon", "batch_size", "target_every", "eval_episodes"):
+        for name in ("total_steps", "num_envs", "horizon", "batch_size", "train_every", "target_every", "eval_episodes"):
             require(self, name, getattr(self, name) >= 1, "at least 1")
         for name in ("learning_rate", "updates_per_step", "max_grad_norm"):
             require(self, name, getattr(self, name) > 0.0, "above 0")
@@ -181,6 +185,7 @@ def train(config: Config, run: Run) -> Policy:
     keeper = Keeper(Policy(net), run, config.env, config.env_options, config.eval_episodes)
     run.track(net=net, slow_net=slow_net, optimizer=optimizer, replay=replay, envs=envs, keeper=keeper)
     act_rng, replay_rng, noise_rng = run.rng("act"), run.rng("replay"), run.rng("noise")
+    act_key, each_env, action = run.seed_for("act"), np.arange(config.num_envs), np.zeros(config.num_envs, np.int64)
 
     steps_per_iteration = config.num_envs * config.horizon
     total = -(-config.total_steps // steps_per_iteration)
@@ -195,20 +200,24 @@ def train(config: Config, run: Run) -> Policy:
         optimizer.learning_rate = linear(config.learning_rate, config.learning_rate_end, fraction)
         weight_power = linear(config.replay.weight_power, config.replay.weight_power_end, fraction)
         level = exploration_level(config, fraction)
-        action_noise = net.head.noise((config.horizon, config.num_envs), act_rng).to(config.device)
         losses, values = [], []
 
-        for step in range(config.horizon):
+        for step in range(iteration * config.horizon, (iteration + 1) * config.horizon):
             obs = envs.obs.copy()
             with torch.no_grad():
                 q = net.q(net.encode(torch.from_numpy(obs).to(config.device)), net.noise(noise_rng))
-                chance = boltzmann(q, level) if config.explore.strategy == "boltzmann" else epsilon_greedy(q, level)
-                action = net.head.sample(chance.log(), action_noise[step]).cpu().numpy()
+            if config.explore.strategy == "boltzmann":
+                noise = net.head.noise((config.num_envs,), act_rng).to(config.device)
+                action = net.head.sample(boltzmann(q, level).log(), noise).cpu().numpy()
+            else:
+                choose(q.cpu().numpy(), each_env, level, act_key, step, action)
             envs.step(action)
             replay.add(obs, action, envs.reward, envs.next_obs, envs.terminated, envs.ended)
 
-            steps = iteration * steps_per_iteration + (step + 1) * config.num_envs
-            first, stop = updates_after(steps - config.num_envs), updates_after(steps)
+            if (step + 1) % config.train_every:
+                continue
+            steps = (step + 1) * config.num_envs
+            first, stop = updates_after(steps - config.train_every * config.num_envs), updates_after(steps)
             if first == stop:
                 continue
             drawn = replay.sample(config.batch_size, stop - first, replay_rng, weight_power, config.device)
@@ -217,12 +226,15 @@ def train(config: Config, run: Run) -> Policy:
             errors = []
             for part in range(stop - first):
                 rows = slice(part * config.batch_size, (part + 1) * config.batch_size)
-                out = net(encoded[rows], net.noise(noise_rng))
+                made = net.by_hand(encoded[rows])
+                out = net(encoded[rows], net.noise(noise_rng)) if made is None else net.read(made.out)
                 loss, error = fit(config, of_action(out, drawn.action[rows]), target[rows])
                 errors.append(error)
                 loss = (loss if drawn.weight is None else loss * drawn.weight[rows]).mean()
                 flat.zero_grad()
                 loss.backward()
+                if made is not None:
+                    made.backward()
                 flat.clip_grad_norm(config.max_grad_norm)
                 optimizer.step()
                 losses.append(loss.detach())

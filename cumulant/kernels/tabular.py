@@ -53,15 +53,17 @@ def expected_sarsa_target(
 @twin("cumulant.maths.exploration.epsilon_greedy")
 @njit(cache=True, error_model="numpy")
 def epsilon_greedy(q: np.ndarray, epsilon: float, probability: np.ndarray) -> None:
-    """Write the probability of each action, ``[A]``; equally good actions share."""
-    num_actions, best, ties = q.shape[0], -np.inf, 0
+    """Write the probability of each action, ``[A]``; equally good actions share, and -inf marks those that are not allowed."""
+    num_actions, allowed, best, ties = q.shape[0], 0, -np.inf, 0
     for a in range(num_actions):
-        if q[a] > best:
-            best, ties = q[a], 1
-        elif q[a] == best:
-            ties += 1
+        if q[a] > -np.inf:
+            allowed += 1
+            if q[a] > best:
+                best, ties = q[a], 1
+            elif q[a] == best:
+                ties += 1
     for a in range(num_actions):
-        probability[a] = epsilon / num_actions
+        probability[a] = epsilon / allowed if q[a] > -np.inf else 0.0
         if q[a] == best:
             probability[a] += (1.0 - epsilon) / ties
 
@@ -72,8 +74,8 @@ def choose(q: np.ndarray, obs: np.ndarray, epsilon: float, key: int, step: int, 
     """Draw epsilon-greedy actions.
 
     Args:
-        q: Action values, ``[S, A]`` float64.
-        obs: States, ``[B]`` int64, B at most 65536.
+        q: Action values, ``[S, A]``; -inf for an action that must not be taken.
+        obs: Which row of ``q`` each is about, ``[B]`` int64, B at most 65536.
         epsilon: Probability of a random action.
         key: Names the stream of random numbers, such as a seed.
         step: Which numbers of the stream, from -1; never the same twice.

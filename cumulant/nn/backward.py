@@ -10,7 +10,7 @@ Axes: M rows, D inputs or outputs of a layer.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,9 +18,10 @@ import torch
 from torch import Tensor, nn
 
 # Multiplications from which it pays, of the largest layer and of a single product: calls of Python and of oneDNN have a price.
-_LARGE_LAYER, _LARGE_PRODUCT = 2**23, 2**21
+_LARGE_LAYER, _LARGE_PRODUCT, _FEWEST_ROWS = 2**22, 2**21, 64
 _KINDS: dict[type[nn.Module], str] = {nn.ReLU: "relu", nn.Tanh: "tanh", nn.SiLU: "silu"}
-_available = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+_onednn = getattr(getattr(torch.ops, "mkldnn", None), "_linear_pointwise", None)
+_available = torch.backends.mkldnn.is_available() and _onednn is not None
 
 
 def run_layers(layers: nn.Module, x: Tensor) -> Tensor:
@@ -34,19 +35,28 @@ def run_layers(layers: nn.Module, x: Tensor) -> Tensor:
         ``layers(x)``, to the rounding of float32.
     """
     kind = _kind(layers, x)
-    return layers(x) if kind is None else Perceptron.apply(x, kind, *layers.parameters())
+    if kind is None:
+        return layers(x)
+    parameters = list(layers.parameters())
+    return Perceptron.apply(x, kind, *parameters) if torch.is_grad_enabled() else _forward(x, kind, parameters)[0]
 
 
 def _kind(layers: nn.Module, x: Tensor) -> str | None:
     """Return the activation of layers that ``Perceptron`` can run and that are worth it; None for others."""
-    if not _available or x.dim() != 2 or x.dtype != torch.float32 or x.device.type != "cpu":
+    if not _available or x.dim() != 2 or len(x) < _FEWEST_ROWS or x.dtype != torch.float32 or x.device.type != "cpu":
         return None
+    kind = _activation(layers)
+    if kind is None or len(x) * max(parameter.numel() for parameter in layers.parameters()) < _LARGE_LAYER:
+        return None
+    return kind
+
+
+def _activation(layers: nn.Module) -> str | None:
+    """Return the one activation between linear layers with biases; None for other layers."""
     each = list(layers) if isinstance(layers, nn.Sequential) else []
     linear = [layer for layer in each[::2] if type(layer) is nn.Linear and layer.bias is not None]
-    kinds = {_KINDS.get(type(layer)) for layer in each[1::2]}
-    if len(each) != 2 * len(linear) - 1 or len(kinds) != 1:
-        return None
-    return kinds.pop() if len(x) * max(layer.weight.numel() for layer in linear) >= _LARGE_LAYER else None
+    kinds = {_KINDS.get(type(layer)) for layer in each[1::2]} or {"relu"}  # between two layers; of one, any will do
+    return kinds.pop() if len(each) == 2 * len(linear) - 1 and len(kinds) == 1 else None
 
 
 @contextmanager
@@ -83,19 +93,10 @@ class Perceptron(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, kind: str, *parameters: Tensor) -> Tensor:
         """Return the outputs, ``[M, D]``, for inputs ``[M, D]``; ``kind`` is "relu", "tanh" or "silu"."""
-        inner, before = [x], []  # inputs of each layer; what SiLU's derivative needs
-        last = len(parameters) - 2
-        for k in range(0, last, 2):
-            z = _linear(inner[-1], parameters[k], parameters[k + 1], kind == "relu")
-            if kind == "silu":
-                before.append(z)
-                z = nn.functional.silu(z)
-            elif kind == "tanh":
-                z.tanh_()
-            inner.append(z)
+        out, inner, before = _forward(x, kind, parameters)
         ctx.kind, ctx.num_layers = kind, len(inner)
         ctx.save_for_backward(*inner, *parameters[::2], *before)
-        return _linear(inner[-1], parameters[last], parameters[last + 1], False)
+        return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -111,24 +112,111 @@ class Perceptron(torch.autograd.Function):
                 grads[3 + 2 * k] = grad.sum(0)
             if k == 0:
                 break
-            grad = _product(grad, weights[k].t())
-            if ctx.kind == "relu":
-                grad = torch.ops.aten.threshold_backward(grad, inner[k], 0)
-            elif ctx.kind == "tanh":
-                grad = torch.ops.aten.tanh_backward(grad, inner[k])
-            else:
-                grad = torch.ops.aten.silu_backward(grad, before[k - 1])
+            grad = _before(grad, weights[k], ctx.kind, inner[k], before[k - 1] if before else None)
         if ctx.needs_input_grad[0]:
-            grads[0] = _product(grad, weights[0].t())
+            grads[0] = _input_gradient(grad, weights[0])
         return tuple(grads)
+
+
+class Pass:
+    """One pass through plain layers and back whose gradients go straight to where they belong.
+
+    For an update that is small enough for the bookkeeping of autograd to count. A loss of the output is differentiated by
+    autograd as ever, so that its formula stays where it is; the layers, which are nearly all of the work, are not on its tape.
+
+    Args:
+        layers: Linear layers with activations between them; every parameter has a gradient allocated (``nn.flat.Flat``).
+        x: Inputs, ``[M, D]``, without a gradient of their own.
+
+    Attributes:
+        out: The outputs, ``[M, D]``: compute a loss of them, call ``backward`` of it, then ``backward`` here.
+
+    Raises:
+        ValueError: If these layers cannot be run by hand (see ``Pass.fits``).
+
+    >>> layers = nn.Sequential(nn.Linear(1, 1))
+    >>> layers[0].weight.grad, layers[0].bias.grad = torch.zeros(1, 1), torch.zeros(1)
+    >>> made = Pass(layers, torch.tensor([[2.0], [3.0]]))
+    >>> made.out.sum().backward()
+    >>> made.backward()
+    >>> layers[0].weight.grad, layers[0].bias.grad
+    (tensor([[5.]]), tensor([2.]))
+    """
+
+    def __init__(self, layers: nn.Module, x: Tensor) -> None:
+        kind = _activation(layers)
+        if kind is None:
+            raise ValueError("these layers are not linear ones with biases and one kind of activation between them")
+        self._kind, self._parameters = kind, list(layers.parameters())
+        with torch.no_grad():
+            self.out, self._inner, self._before = _forward(x, kind, self._parameters)
+        self.out.requires_grad_()
+
+    @staticmethod
+    def fits(layers: nn.Module, x: Tensor) -> bool:
+        """Return whether layers can be run by hand on inputs like these."""
+        plain = x.dim() == 2 and x.dtype == torch.float32 and x.device.type == "cpu" and not x.requires_grad
+        return _available and plain and _activation(layers) is not None
+
+    @torch.no_grad()
+    def backward(self) -> None:
+        """Write the gradient of every parameter, over whatever was there, given that of ``out``."""
+        grad, parameters = self.out.grad, self._parameters
+        assert grad is not None
+        for k in range(len(self._inner) - 1, -1, -1):
+            to_weight, to_bias = parameters[2 * k].grad, parameters[2 * k + 1].grad
+            assert to_weight is not None and to_bias is not None
+            inner = self._inner[k]
+            if inner.numel() * grad.shape[1] >= _LARGE_PRODUCT:
+                to_weight.copy_(_product(grad.t(), inner.t()))
+            else:
+                torch.mm(grad.t(), inner, out=to_weight)
+            torch.sum(grad, 0, out=to_bias)
+            if k:
+                before = self._before[k - 1] if self._before else None
+                grad = _before(grad, parameters[2 * k], self._kind, inner, before)
+
+
+def _forward(x: Tensor, kind: str, parameters: Sequence[Tensor]) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    """Return the outputs, the inputs of each layer, and what SiLU's derivative needs."""
+    inner, before = [x], []
+    last = len(parameters) - 2
+    for k in range(0, last, 2):
+        z = _linear(inner[-1], parameters[k], parameters[k + 1], kind == "relu")
+        if kind == "silu":
+            before.append(z)
+            z = nn.functional.silu(z)
+        elif kind == "tanh":
+            z.tanh_()
+        inner.append(z)
+    return _linear(inner[-1], parameters[last], parameters[last + 1], False), inner, before
+
+
+def _before(grad: Tensor, weight: Tensor, kind: str, inner: Tensor, before: Tensor | None) -> Tensor:
+    """Return the gradient before an activation and the layer that follows it, given that of the layer's output."""
+    grad = _input_gradient(grad, weight)
+    if kind == "relu":
+        return torch.ops.aten.threshold_backward(grad, inner, 0)
+    if kind == "tanh":
+        return torch.ops.aten.tanh_backward(grad, inner)
+    return torch.ops.aten.silu_backward(grad, before)
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor, relu: bool) -> Tensor:
     """Return ``x weight^T + bias``, and of it what is above zero if wanted."""
     if len(x) * weight.numel() >= _LARGE_PRODUCT:
-        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "relu" if relu else "none", [], "")
+        return _onednn(x, weight, bias, "relu" if relu else "none", [], "")
     out = torch.addmm(bias, x, weight.t())
     return out.relu_() if relu else out
+
+
+def _input_gradient(grad: Tensor, weight: Tensor) -> Tensor:
+    """Return ``grad weight``, contiguous: what follows is elementwise, and slow on rows of different strides."""
+    if len(grad) * weight.numel() >= _LARGE_PRODUCT:
+        return _onednn(grad, weight.t(), None, "none", [], "")
+    if len(weight) == 1:
+        return grad * weight
+    return grad.mm(weight)
 
 
 def _product(x: Tensor, y: Tensor) -> Tensor:
@@ -137,7 +225,7 @@ def _product(x: Tensor, y: Tensor) -> Tensor:
     if narrow:
         x, y = y, x
     if x.numel() * len(y) >= _LARGE_PRODUCT:
-        out = torch.ops.mkldnn._linear_pointwise(x, y, None, "none", [], "")
+        out = _onednn(x, y, None, "none", [], "")
     else:
         out = x.mm(y.t())
     return out.t() if narrow else out

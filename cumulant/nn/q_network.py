@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from cumulant.errors import ConfigError
 from cumulant.maths.exploration import epsilon_greedy
-from cumulant.nn.backward import run_layers
+from cumulant.nn.backward import Pass, run_layers
 from cumulant.nn.encoder import checked_mask_size, encode, split_mask
 from cumulant.nn.heads import Categorical
 from cumulant.nn.mlp import mlp
@@ -122,7 +122,17 @@ class QNetwork(nn.Module):
             noise: Of ``noise``; None for the mean weights.
         """
         seen = self.trunk(split_mask(encoded, self.mask_size)[0])
-        out = run_layers(self.layers, seen) if noise is None else self._noisy(seen, noise)
+        return self.read(run_layers(self.layers, seen) if noise is None else self._noisy(seen, noise))
+
+    def by_hand(self, encoded: torch.Tensor) -> Pass | None:
+        """Run the layers outside autograd: ``read`` what comes out; None if they are noisy, not plain, or not all there is."""
+        if self._noise_sizes or any(True for _ in self.trunk.parameters()):
+            return None
+        seen = self.trunk(split_mask(encoded, self.mask_size)[0])
+        return Pass(self.layers, seen) if Pass.fits(self.layers, seen) else None
+
+    def read(self, out: torch.Tensor) -> torch.Tensor:
+        """Return what ``forward`` does, given the numbers that the last layer put out."""
         if self.dueling:
             out = out.unflatten(-1, (-1, self.num_atoms))
             value, advantage = out[..., :1, :], out[..., 1:, :]
