@@ -27,6 +27,7 @@ MODES = {
     "double, dueling": {"double": True, "network": {"dueling": True}},
     "3 steps": {"replay": {"n_step": 3}},
     "prioritised": {"replay": {"prioritised": True}},
+    "updates together": {"train_every": 4},
     "boltzmann": {"explore": {"strategy": "boltzmann"}},
     # without double the best of noisy values is too large; the noise takes its time to fade
     "noisy": {"double": True, "network": {"noisy": True}, "replay": {"n_step": 3}, "updates_per_step": 1.5},

@@ -65,6 +65,7 @@ def compare_expected_sarsa_target(kernel, original):
 
 def compare_epsilon_greedy(kernel, original):
     q = random_values(4)[1]
+    q[2::5, 1] = q[2::5, 3] = -np.inf  # not allowed
     for epsilon in (0.0, 0.3, 1.0):
         ours = np.full_like(q, np.nan)
         for i in range(ROWS):
@@ -83,6 +84,7 @@ TWINS = {
 def compare_choose(kernel):
     """Inverse-transform sampling of the probabilities of ``maths``, with the documented random number."""
     q, obs = random_values(5)[1], np.arange(ROWS)
+    q[2::5, 1] = -np.inf
     rng = np.random.default_rng(6)
     for epsilon in (0.0, 0.3, 1.0):
         action = np.full(ROWS, -1)

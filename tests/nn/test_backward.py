@@ -5,10 +5,12 @@ import torch
 from torch import nn
 
 from cumulant.nn import backward
-from cumulant.nn.backward import frozen, run_layers
+from cumulant.nn.backward import Pass, frozen, run_layers
+from cumulant.nn.flat import Flat
 from cumulant.nn.mlp import ACTIVATIONS, mlp, residual_mlp
 
 ROWS = 512
+FEWEST = backward._LARGE_LAYER // 128**2  # rows from which it pays on layers of 128 units
 pytestmark = pytest.mark.skipif(not backward._available, reason="this PyTorch was built without oneDNN")
 
 
@@ -40,7 +42,7 @@ def gradients(run, layers, x, weight):
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize(
     ("inputs", "hidden", "outputs"),
-    [(4, (128, 128), 1), (17, (256,), 64), (300, (64, 32, 128), 25), (1, (128, 128, 128), 2)],
+    [(4, (128, 128), 1), (256, (), 128), (17, (256,), 64), (300, (64, 32, 128), 25), (1, (128, 128, 128), 2)],
 )
 def test_values_and_gradients_are_those_of_autograd(used, activation, inputs, hidden, outputs):
     layers = mlp(inputs, hidden, outputs, activation, 1.0, generator())
@@ -64,11 +66,37 @@ def test_only_gradients_that_are_wanted_are_computed(used, monkeypatch):
         run_layers(layers, x).sum().backward()
     assert x.grad is not None
     assert all(parameter.grad is None and parameter.requires_grad for parameter in layers.parameters())
-    assert len(products) == 3  # back through each layer
+    assert not products
     run_layers(layers, x.detach()).sum().backward()
     assert all(parameter.grad is not None for parameter in layers.parameters())
-    assert len(products) == 3 + 3 + 2  # the weights of each layer, and back through all but the first
+    assert len(products) == 3  # the weights of each layer
     assert len(used) == 2
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize(("rows", "hidden"), [(64, (256, 256)), (7, (5,)), (1024, (64, 32)), (64, ())])
+def test_a_pass_writes_the_gradients_of_autograd(activation, rows, hidden):
+    layers = mlp(3, hidden, 4, activation, 1.0, generator())
+    flat, x = Flat(layers), torch.randn(rows, 3, generator=generator(1))
+    weight = torch.randn(rows, 4, generator=generator(2))
+    for _ in range(2):  # over what is there
+        made = Pass(layers, x)
+        (made.out * weight).square().mean().backward()
+        made.backward()
+    mine = flat.parameter.grad.clone()
+    flat.zero_grad()
+    (layers(x) * weight).square().mean().backward()
+    torch.testing.assert_close(made.out.detach(), layers(x).detach(), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(mine, flat.parameter.grad, rtol=1e-5, atol=1e-5 * float(mine.abs().max()))
+
+
+def test_a_pass_is_refused_where_it_cannot_be():
+    plain, x = mlp(4, (8,), 1, "relu", 1.0, generator()), torch.randn(2, 4)
+    assert Pass.fits(plain, x)
+    for layers, inputs in [(plain, x.double()), (plain, x.requires_grad_()), (nn.Sequential(plain, nn.ELU()), x.detach())]:
+        assert not Pass.fits(layers, inputs)
+    with pytest.raises(ValueError, match="linear ones"):
+        Pass(nn.Sequential(plain, nn.ELU()), x.detach())
 
 
 def test_parameters_are_wanted_again_after_an_error():
@@ -83,11 +111,10 @@ def test_it_is_not_used_where_it_cannot_or_need_not_be(used):
     odd = nn.Sequential(nn.Linear(4, 256), nn.ReLU(), nn.Linear(256, 256), nn.Tanh(), nn.Linear(256, 1))
     no_bias = nn.Sequential(nn.Linear(4, 256), nn.ReLU(), nn.Linear(256, 256, bias=False), nn.ReLU(), nn.Linear(256, 1))
     for layers, x in [
-        (large, torch.randn(ROWS - 1, 4)),  # its start-up would cost more
+        (large, torch.randn(FEWEST - 1, 4)),  # its start-up would cost more
         (large, torch.randn(2, 64, 4)),
         (large.double(), torch.randn(ROWS, 4, dtype=torch.float64)),
         (residual_mlp(4, (128,), 1, "relu", 1.0, generator()), torch.randn(ROWS, 4)),
-        (nn.Sequential(nn.Linear(256, 256)), torch.randn(ROWS, 256)),
         (odd, torch.randn(ROWS, 4)),
         (no_bias, torch.randn(ROWS, 4)),
     ]:

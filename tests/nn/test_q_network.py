@@ -5,6 +5,7 @@ from gymnasium import spaces
 
 from cumulant.engine.policy import Policy
 from cumulant.errors import ConfigError
+from cumulant.nn.flat import Flat
 from cumulant.nn.q_network import NOISE_SCALE, QNetwork
 
 OBS, ACTIONS = spaces.Box(-1, 1, (4,)), spaces.Discrete(3)
@@ -100,3 +101,26 @@ def test_sampled_actions_are_epsilon_greedy():
 def test_continuous_actions_are_refused():
     with pytest.raises(ConfigError, match="need Discrete actions, and this environment has Box"):
         QNetwork(OBS, spaces.Box(-1, 1, (2,)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_by_hand_gives_the_outputs_and_gradients_of_forward(kind):
+    net = make(**KINDS[kind])
+    flat, made = Flat(net), net.by_hand(obs())
+    if net.spec["noisy"]:
+        assert made is None
+        return
+    out = net.read(made.out)
+    weight = torch.randn(out.shape, generator=torch.Generator().manual_seed(3))
+    (out.tanh() * weight).sum().backward()
+    made.backward()
+    mine = flat.parameter.grad.clone()
+    flat.zero_grad()
+    (net(obs()).tanh() * weight).sum().backward()
+    torch.testing.assert_close(out, net(obs()), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(mine, flat.parameter.grad, rtol=1e-5, atol=1e-5 * float(mine.abs().max()))
+
+
+def test_a_network_with_convolutions_is_not_run_by_hand():
+    net = QNetwork(spaces.Box(0, 255, (36, 36, 3), np.uint8), ACTIONS, (8,), generator=torch.Generator().manual_seed(0))
+    assert net.by_hand(net.encode(torch.zeros(2, 36, 36, 3, dtype=torch.uint8))) is None
