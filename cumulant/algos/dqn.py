@@ -146,7 +146,15 @@ class Config:
     """Where the networks live: cpu, cuda or mps."""
 
     def __post_init__(self) -> None:
-        for name in ("total_steps", "num_envs", "horizon", "batch_size", "train_every", "target_every", "eval_episodes"):
+        for name in (
+            "total_steps",
+            "num_envs",
+            "horizon",
+            "batch_size",
+            "train_every",
+            "target_every",
+            "eval_episodes",
+        ):
             require(self, name, getattr(self, name) >= 1, "at least 1")
         for name in ("learning_rate", "updates_per_step", "max_grad_norm"):
             require(self, name, getattr(self, name) > 0.0, "above 0")

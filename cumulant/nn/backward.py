@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,9 @@ from torch import Tensor, nn
 # Multiplications from which it pays, of the largest layer and of a single product: calls of Python and of oneDNN have a price.
 _LARGE_LAYER, _LARGE_PRODUCT, _FEWEST_ROWS = 2**22, 2**21, 64
 _KINDS: dict[type[nn.Module], str] = {nn.ReLU: "relu", nn.Tanh: "tanh", nn.SiLU: "silu"}
+_plans: WeakKeyDictionary[nn.Module, tuple[str | None, list[nn.Parameter]]] = (
+    WeakKeyDictionary()
+)  # of layers seen so far
 _onednn = getattr(getattr(torch.ops, "mkldnn", None), "_linear_pointwise", None)
 _available = torch.backends.mkldnn.is_available() and _onednn is not None
 
@@ -37,7 +41,7 @@ def run_layers(layers: nn.Module, x: Tensor) -> Tensor:
     kind = _kind(layers, x)
     if kind is None:
         return layers(x)
-    parameters = list(layers.parameters())
+    parameters = _plan(layers)[1]
     return Perceptron.apply(x, kind, *parameters) if torch.is_grad_enabled() else _forward(x, kind, parameters)[0]
 
 
@@ -45,18 +49,20 @@ def _kind(layers: nn.Module, x: Tensor) -> str | None:
     """Return the activation of layers that ``Perceptron`` can run and that are worth it; None for others."""
     if not _available or x.dim() != 2 or len(x) < _FEWEST_ROWS or x.dtype != torch.float32 or x.device.type != "cpu":
         return None
-    kind = _activation(layers)
-    if kind is None or len(x) * max(parameter.numel() for parameter in layers.parameters()) < _LARGE_LAYER:
-        return None
-    return kind
+    kind, parameters = _plan(layers)
+    return kind if kind and len(x) * max(map(torch.numel, parameters)) >= _LARGE_LAYER else None
 
 
-def _activation(layers: nn.Module) -> str | None:
-    """Return the one activation between linear layers with biases; None for other layers."""
-    each = list(layers) if isinstance(layers, nn.Sequential) else []
-    linear = [layer for layer in each[::2] if type(layer) is nn.Linear and layer.bias is not None]
-    kinds = {_KINDS.get(type(layer)) for layer in each[1::2]} or {"relu"}  # between two layers; of one, any will do
-    return kinds.pop() if len(each) == 2 * len(linear) - 1 and len(kinds) == 1 else None
+def _plan(layers: nn.Module) -> tuple[str | None, list[nn.Parameter]]:
+    """Return the one activation between linear layers with biases, None for other layers, and all parameters."""
+    found = _plans.get(layers)
+    if found is None:
+        each = list(layers) if isinstance(layers, nn.Sequential) else []
+        linear = [layer for layer in each[::2] if type(layer) is nn.Linear and layer.bias is not None]
+        kinds = {_KINDS.get(type(layer)) for layer in each[1::2]} or {"relu"}  # of a single layer, any will do
+        plain = len(each) == 2 * len(linear) - 1 and len(kinds) == 1
+        found = _plans[layers] = (kinds.pop() if plain else None, list(layers.parameters()))
+    return found
 
 
 @contextmanager
@@ -144,10 +150,10 @@ class Pass:
     """
 
     def __init__(self, layers: nn.Module, x: Tensor) -> None:
-        kind = _activation(layers)
+        kind, self._parameters = _plan(layers)
         if kind is None:
             raise ValueError("these layers are not linear ones with biases and one kind of activation between them")
-        self._kind, self._parameters = kind, list(layers.parameters())
+        self._kind = kind
         with torch.no_grad():
             self.out, self._inner, self._before = _forward(x, kind, self._parameters)
         self.out.requires_grad_()
@@ -156,7 +162,7 @@ class Pass:
     def fits(layers: nn.Module, x: Tensor) -> bool:
         """Return whether layers can be run by hand on inputs like these."""
         plain = x.dim() == 2 and x.dtype == torch.float32 and x.device.type == "cpu" and not x.requires_grad
-        return _available and plain and _activation(layers) is not None
+        return _available and plain and _plan(layers)[0] is not None
 
     @torch.no_grad()
     def backward(self) -> None:
@@ -165,7 +171,8 @@ class Pass:
         assert grad is not None
         for k in range(len(self._inner) - 1, -1, -1):
             to_weight, to_bias = parameters[2 * k].grad, parameters[2 * k + 1].grad
-            assert to_weight is not None and to_bias is not None
+            assert to_weight is not None
+            assert to_bias is not None
             inner = self._inner[k]
             if inner.numel() * grad.shape[1] >= _LARGE_PRODUCT:
                 to_weight.copy_(_product(grad.t(), inner.t()))

@@ -96,6 +96,7 @@ class QNetwork(nn.Module):
         self.mask_size = checked_mask_size(observation_space, self.head.size, action_space)
         generator = generator or torch.Generator()
         self.trunk = trunk(observation_space, net, generator, precision)
+        self._trunk_learns = any(True for _ in self.trunk.parameters())
         self.layers = mlp(self.trunk.size, hidden, outputs, "relu", 0.01, generator)
         linear = [layer for layer in self.layers if isinstance(layer, nn.Linear)] if noisy else []
         deviations = [NOISE_SCALE / math.sqrt(layer.in_features) for layer in linear]
@@ -126,7 +127,7 @@ class QNetwork(nn.Module):
 
     def by_hand(self, encoded: torch.Tensor) -> Pass | None:
         """Run the layers outside autograd: ``read`` what comes out; None if they are noisy, not plain, or not all there is."""
-        if self._noise_sizes or any(True for _ in self.trunk.parameters()):
+        if self._noise_sizes or self._trunk_learns:
             return None
         seen = self.trunk(split_mask(encoded, self.mask_size)[0])
         return Pass(self.layers, seen) if Pass.fits(self.layers, seen) else None

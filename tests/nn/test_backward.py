@@ -93,7 +93,11 @@ def test_a_pass_writes_the_gradients_of_autograd(activation, rows, hidden):
 def test_a_pass_is_refused_where_it_cannot_be():
     plain, x = mlp(4, (8,), 1, "relu", 1.0, generator()), torch.randn(2, 4)
     assert Pass.fits(plain, x)
-    for layers, inputs in [(plain, x.double()), (plain, x.requires_grad_()), (nn.Sequential(plain, nn.ELU()), x.detach())]:
+    for layers, inputs in [
+        (plain, x.double()),
+        (plain, x.requires_grad_()),
+        (nn.Sequential(plain, nn.ELU()), x.detach()),
+    ]:
         assert not Pass.fits(layers, inputs)
     with pytest.raises(ValueError, match="linear ones"):
         Pass(nn.Sequential(plain, nn.ELU()), x.detach())
