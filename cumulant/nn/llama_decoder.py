@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cumulant.nn.llama_layer import MATRICES, Weights, layer, normalise, softmax, swapped
-from cumulant.nn.products import linear, packed
+from cumulant.nn.products import linear, packed, sums_rows_fast, weighted_rows
 
 if TYPE_CHECKING:
     from cumulant.nn.llama import Llama
@@ -50,6 +50,16 @@ class Decoder:
         # Keys stand on their side: a query's product with them then runs along the columns, twice as fast or more.
         self.keys = [torch.empty(groups, c.head_dim, columns, **kind) for _ in self.weights]
         self.values = [torch.empty(groups, columns, c.head_dim, **kind) for _ in self.weights]
+        # Which rows of keys [B K E, S] and values [B K S, E] each query sums, [B H, E] and [B H, S]; None for products instead.
+        self.sums: tuple[Tensor, Tensor] | None = None
+        shared = c.num_attention_heads // c.num_key_value_heads
+        if sums_rows_fast(shared, groups * shared, like):
+            of = torch.arange(groups, dtype=torch.int32).repeat_interleave(shared)[:, None]
+            width = c.head_dim
+            self.sums = (
+                of * width + torch.arange(width, dtype=torch.int32),
+                of * columns + torch.arange(columns, dtype=torch.int32),
+            )
         self.used = 0
         self.lengths: Tensor | None = None  # real tokens of each sequence, [B]; None if nothing is padding
         self.bias: Tensor | None = None  # [B, 1, S]
@@ -88,6 +98,7 @@ class Decoder:
         position = torch.full((1, 1), column, device=ids.device) if self.lengths is None else self.lengths[:, None]
         cos, sin = (table[:, 0] for table in self.model.rotation(position))  # [B or 1, 1, E]
         stop = self.used = column + 1
+        seen = None if self.sums is None else self.sums[1][:, :stop].contiguous()
         x = F.embedding(ids, self.model.model.embed_tokens.weight.detach())
         for weights, keys, values in zip(self.quick, self.keys, self.values):
             qkv = linear(normalise(x, weights.norm1, c.rms_norm_eps)[0], weights.qkv).view(rows, -1, width)
@@ -95,17 +106,27 @@ class Decoder:
             turned = swapped(turned).mul_(sin).addcmul_(turned, cos)
             keys.view(rows, pairs, width, -1)[..., column] = turned[:, heads:]
             values.view(rows, pairs, -1, width)[:, :, column] = qkv[:, heads + pairs :]
-            query = (turned[:, :heads] * width**-0.5).view(rows * pairs, heads // pairs, width)
-            scores = torch.bmm(query, keys[:, :, :stop])
-            if self.bias is not None:
-                scores.view(rows, heads, stop).add_(self.bias[:, :, :stop])
-            mixed = torch.bmm(softmax(scores), values[:, :stop]).view(rows, heads * width)
+            query = turned[:, :heads] * width**-0.5
+            mixed = self._attend(query, keys, values, stop, seen).view(rows, heads * width)
             x = linear(mixed, weights.out).add_(x)
             gate, up = linear(normalise(x, weights.norm2, c.rms_norm_eps)[0], weights.gate_up).chunk(2, -1)
             x = linear(F.silu(gate).mul_(up), weights.down).add_(x)
         if self.lengths is not None:
             self.lengths = self.lengths + 1
         return self._logits(x, self.quick_head)
+
+    def _attend(self, query: Tensor, keys: Tensor, values: Tensor, stop: int, seen: Tensor | None) -> Tensor:
+        """Mix the values of the first ``stop`` columns for one query of each head, ``[B, H, E] -> [B H, E]``."""
+        rows, heads, width = query.shape
+        if seen is None or self.sums is None:
+            scores = torch.bmm(query.view(len(keys), -1, width), keys[:, :, :stop]).view(rows, heads, stop)
+        else:
+            whole = weighted_rows(keys.view(-1, keys.shape[2]), self.sums[0], query.view(-1, width))
+            scores = whole[:, :stop].view(rows, heads, stop)  # the columns that follow are not written yet
+        scores = softmax(scores if self.bias is None else scores.add_(self.bias[:, :, :stop]))
+        if seen is None:
+            return torch.bmm(scores.view(len(keys), -1, stop), values[:, :stop])
+        return weighted_rows(values.view(-1, width), seen, scores.view(-1, stop))
 
     def keep(self, rows: Tensor) -> None:
         """Drop all sequences but these, ``[b]`` indices."""
@@ -116,6 +137,9 @@ class Decoder:
                 new = old.new_empty(len(rows), *apart.shape[1:])
                 new.narrow(axis, 0, self.used).copy_(apart.narrow(axis, 0, self.used)[rows])
                 cache[index] = new.view(-1, *old.shape[1:])
+        if self.sums is not None:
+            queries = len(rows) * self.config.num_attention_heads
+            self.sums = self.sums[0][:queries], self.sums[1][:queries]
         self.lengths = None if self.lengths is None else self.lengths[rows]
         self.bias = None if self.bias is None else self.bias[rows]
 

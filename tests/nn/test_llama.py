@@ -141,13 +141,17 @@ def test_completion_log_probabilities_start_where_asked_and_follow_the_temperatu
     assert not model.logp(ids, first=17).any()  # no completion at all
 
 
-def test_reading_token_by_token_is_reading_at_once():
-    model, _ = pair()
+@pytest.mark.parametrize("changes", [{}, {"num_key_value_heads": 6}, {"num_key_value_heads": 1}])
+@pytest.mark.parametrize("summed", [True, False], ids=["rows summed", "products"])
+def test_reading_token_by_token_is_reading_at_once(monkeypatch, changes, summed):
+    monkeypatch.setattr("cumulant.nn.llama_decoder.sums_rows_fast", lambda *_: summed)
+    model, _ = pair(**changes)
     ids, mask = tokens(), torch.ones(3, 17, dtype=torch.bool)
     mask[1, :6] = False
     whole = model.logits(model.hidden(ids, mask))
     decoder = model.decoder()
     decoder.start(3, 17)
+    assert (decoder.sums is not None) == summed
     torch.testing.assert_close(decoder.read(ids[:, :8], mask[:, :8]), whole[:, 7], rtol=0, atol=1e-5)
     rows = torch.arange(3)
     for column in range(8, 17):
