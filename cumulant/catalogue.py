@@ -14,7 +14,7 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from cumulant.data.materials import MATERIALS
 from cumulant.envs import lookup
@@ -30,12 +30,12 @@ _TEXT_FILES = (".jsonl", ".json", ".parquet", ".txt", ".csv")
 
 @dataclass(frozen=True)
 class Listed:
-    """What the source text says of an algorithm or a protocol.
+    """What the source text says of an algorithm.
 
     Args:
         name: What the command line calls it.
         summary: First line of its docstring.
-        category: Family of an algorithm, kind of a protocol.
+        category: Its family.
         use: When to choose it.
     """
 
@@ -48,6 +48,24 @@ class Listed:
     def is_text(self) -> bool:
         """Whether it learns from text instead of acting in an environment."""
         return self.category == TEXT
+
+
+class ListedProtocol(NamedTuple):
+    """What the source text says of a clinical protocol.
+
+    Args:
+        name: What the command line calls it.
+        summary: First line of its docstring.
+        kind: protocol, ceiling or floor.
+        knows: What it needs to know: nothing, INR, clinic (age, size, race, drugs), genotype or truth.
+        source: Where its rules come from.
+    """
+
+    name: str
+    summary: str
+    kind: str
+    knows: str
+    source: str
 
 
 @functools.cache
@@ -64,17 +82,30 @@ def algorithms() -> Mapping[str, Listed]:
 
 
 @functools.cache
-def protocols() -> Mapping[str, Listed]:
+def protocols() -> Mapping[str, ListedProtocol]:
     """Return every clinical protocol by name."""
-    tree = ast.parse((_PACKAGE / "envs" / "warfarin" / "protocols.py").read_text(encoding="utf-8"))
-    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    folder = _PACKAGE / "envs" / "warfarin" / "protocols"
+    trees = {path.stem: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.py"))}
+    classes = {
+        f"{stem}.{node.name}": node
+        for stem, tree in trees.items()
+        for node in tree.body
+        if isinstance(node, ast.ClassDef)
+    }
+
+    def stated(node: ast.ClassDef, name: str) -> str | None:
+        """Return what a class, or else the one in the same place that it derives from, says of itself."""
+        found = literal(node.body, name)
+        parents = (f"{stem}.{base.id}" for base in node.bases if isinstance(base, ast.Name) for stem in trees)
+        return found or next((stated(classes[parent], name) for parent in parents if parent in classes), None)
+
     return {
-        name: Listed(
+        name: ListedProtocol(
             name,
-            (ast.get_docstring(classes[class_name]) or "").partition("\n")[0],
-            literal(classes[class_name].body, "kind") or "protocol",
+            (ast.get_docstring(classes[where]) or "").partition("\n")[0],
+            *(stated(classes[where], attribute) or "" for attribute in ("kind", "knows", "source")),
         )
-        for name, class_name in literal(tree.body, "PROTOCOLS").items()
+        for name, where in literal(trees["__init__"].body, "PROTOCOLS").items()
     }
 
 
@@ -227,7 +258,7 @@ def listing() -> dict[str, dict[str, dict[str, str]]]:
             name: {"gym_id": e.gym_id, "replaces": e.replaces, "summary": e.summary}
             for name, e in lookup.listing().items()
         },
-        "protocols": {name: {"kind": p.category, "summary": p.summary} for name, p in protocols().items()},
+        "protocols": {name: {k: v for k, v in p._asdict().items() if k != "name"} for name, p in protocols().items()},
         "data": {
             name: {"kind": m.kind, "summary": m.summary, "licence": m.licence, "citation": m.citation}
             for name, m in MATERIALS.items()

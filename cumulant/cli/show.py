@@ -130,7 +130,10 @@ def show_listing(listing: Mapping[str, Mapping[str, Mapping[str, str]]]) -> None
     columns = {
         "algos": ("Algorithms", ("category", "summary", "use")),
         "envs": ("Environments (any Gymnasium id or module:EnvClass works too)", ("gym_id", "summary")),
-        "protocols": ("Clinical protocols (our re-codings; research and education only)", ("kind", "summary")),
+        "protocols": (
+            "Clinical protocols (our re-codings; research and education only)",
+            ("knows", "source", "summary"),
+        ),
         "data": ("Embedded texts and models (fetched by pip when first used)", ("kind", "summary", "licence")),
     }
     for what, entries in listing.items():

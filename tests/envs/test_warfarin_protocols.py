@@ -11,19 +11,25 @@ from cumulant import catalogue
 from cumulant.envs.warfarin import model, protocols
 from cumulant.envs.warfarin.env import Warfarin
 from cumulant.envs.warfarin.patients import Patients
+from cumulant.envs.warfarin.protocols import simple
 from cumulant.envs.warfarin.trial import metrics, play_protocol
 from cumulant.errors import UsageError
 
 
-def somebody(age: float = 70.0, n: int = 1) -> Patients:
-    same = {f.name: np.ones(n) for f in dataclasses.fields(Patients)}
-    return Patients(**same | {"age_years": np.full(n, age), "cl": np.full(n, 0.348), "ec50": np.full(n, 4.1)})
+def somebody(age: float = 70.0, n: int = 1, **known: float) -> Patients:
+    """White, 170 cm, 80 kg, *1/*1 and G/G, no drugs, unless said otherwise."""
+    numbers = {"age_years": age, "height_cm": 170.0, "weight_kg": 80.0, "cl": 0.348, "v": 14.3, "ec50": 4.1} | known
+    whole = ("race", "cyp2c9", "vkorc1")
+    fields = (field.name for field in dataclasses.fields(Patients))
+    return Patients(**{name: np.full(n, numbers.get(name, 0), int if name in whole else float) for name in fields})
 
 
-def course(name: str, inr_by_day: dict[int, float], days: int, age: float = 70.0) -> tuple[list[float], list[int]]:
+def course(
+    name: str, inr_by_day: dict[int, float], days: int, age: float = 70.0, **known: float
+) -> tuple[list[float], list[int]]:
     """Doses and next test days of one patient whose INR is tested on these days; on the others it is NaN."""
     protocol = protocols.make(name)
-    protocol.start(somebody(age))
+    protocol.start(somebody(age, **known))
     given, planned = [], []
     for day in range(1, days + 1):
         inr = np.array([inr_by_day.get(day, np.nan)])
@@ -127,7 +133,7 @@ def test_protocols_do_not_know_the_hidden_truth(name: str) -> None:
     people, doses = somebody(60.0, 50), []
     for truth in (0.2, 2.0):
         protocol = protocols.make(name)
-        protocol.start(dataclasses.replace(people, cl=people.cl * truth, ec50=people.ec50 * truth))
+        protocol.start(dataclasses.replace(people, cl=people.cl * truth, ec50=people.ec50 * truth, v=people.v * truth))
         rng = np.random.default_rng(0)
         days = range(1, 31)
         doses.append([protocol.dose(day, rng.uniform(1, 6, 50), rng.random(50) < 0.5) for day in days])
@@ -137,9 +143,11 @@ def test_protocols_do_not_know_the_hidden_truth(name: str) -> None:
 
 def test_listing_reads_the_kinds_from_the_source() -> None:
     listed = catalogue.protocols()
-    assert {name: entry.category for name, entry in listed.items()} == {
-        name: protocols.make(name).kind for name in protocols.PROTOCOLS
-    }
+    made = {name: protocols.make(name) for name in protocols.PROTOCOLS}
+    said = {name: (entry.kind, entry.knows, entry.source) for name, entry in listed.items()}
+    assert said == {name: (protocol.kind, protocol.knows, protocol.source) for name, protocol in made.items()}
+    assert all(entry.source and len(entry.summary) < 130 for entry in listed.values())
+    assert len({protocol.label for protocol in made.values()}) == len(made)
 
 
 def test_unknown_protocol() -> None:
@@ -157,6 +165,9 @@ def test_unknown_protocol() -> None:
         ("fixed5", 0.3, 37.8, 0.0),
         ("uw", 11.1, 53.0, 7.2),
         ("aurora", 7.1, 45.1, 7.1),
+        ("caa", 7.3, 46.8, 7.1),
+        ("pgaa", 10.6, 52.8, 7.1),
+        ("pgpga", 13.5, 60.7, 7.0),
         ("oracle", 22.0, 82.3, 0.0),
     ],
 )
@@ -170,6 +181,6 @@ def test_figures_on_their_own_schedule(name: str, expected_return: float, expect
 def test_two_days_between_changes_serve_the_threshold_rule_best(monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
     for interval_days in (1, 2, 3, 5):
-        monkeypatch.setattr(protocols.Threshold, "interval_days", interval_days)
+        monkeypatch.setattr(simple.Threshold, "interval_days", interval_days)
         found.append(metrics(play_protocol("threshold", Warfarin(), 3000, 0))["return"]["mean"])
     assert int(np.argmax(found)) == 1

@@ -40,7 +40,7 @@ def test_evaluation_is_json_and_complete(daily: dict[str, Any]) -> None:
     assert "Not a medical device" in daily["notice"]
     assert [c["key"] for c in daily["comparisons"]] == ["B", "C"]
     table = rows(daily, "B")
-    assert set(table) == {"agent", *protocols.PROTOCOLS}
+    assert set(table) == {"agent", *protocols.USUAL}
     assert table["agent"]["label"] == "rule"
     assert {row["kind"] for row in table.values()} == {"agent", "protocol", "ceiling", "floor"}
     for row in table.values():
@@ -85,7 +85,7 @@ def test_an_agent_that_always_holds_is_the_fixed_dose(actions: Any) -> None:
 def test_return_gain_is_paired_with_the_best_protocol(daily: dict[str, Any]) -> None:
     table = rows(daily, "B")
     best = max((r for r in table.values() if r["kind"] == "protocol"), key=lambda r: r["metrics"]["return"]["mean"])
-    assert best["name"] == "uw_initiation"
+    assert best["name"] == "uw_initiation_10"
     assert "return_gain" not in best["metrics"]
     agent = trial.returns(trial.play_agent(by_threshold, Warfarin(), 800, 3))
     rival = trial.returns(trial.play_protocol(best["name"], Warfarin(), 800, 3))
