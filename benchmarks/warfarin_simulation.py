@@ -68,24 +68,24 @@ def complete_step(num_envs: int, months: int) -> Contender:
 
 
 @njit(error_model="numpy")
-def _month(state, dose_mg):
+def _month(bodies, dose_mg):
     last = 0.0
     for day in range(dose_mg.shape[0]):
         for i in range(dose_mg.shape[1]):
-            last = model.advance(state, i, dose_mg[day, i])
+            last = model.advance(bodies, i, 0, dose_mg[day, i])
     return last
 
 
 def bare_model(num_patients: int, months: int) -> Contender:
     """Return a contender that advances the model alone, in one compiled loop."""
     cohort = Cohort(num_patients, seed=1)
-    state = np.zeros((num_patients, model.MODEL_SIZE))
+    bodies = np.zeros((num_patients, model.BODY_SIZE))
     for i in range(num_patients):
-        model.start(state, i, cohort.cl[i], cohort.v[i], cohort.ec50[i])
+        model.start(bodies, i, 0, cohort.cl[i], cohort.v[i], cohort.ec50[i])
 
     def run() -> int:
         for _ in range(months):
-            _month(state, cohort.dose_mg)
+            _month(bodies, cohort.dose_mg)
         return months * DAYS * num_patients
 
     return run

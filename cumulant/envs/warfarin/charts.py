@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from cumulant.envs.warfarin import model
 from cumulant.envs.warfarin.actions import DOSE_MAX, proposed
 from cumulant.envs.warfarin.env import CLINIC_DAYS, Warfarin
 from cumulant.envs.warfarin.patients import SENSITIVITIES, Patients
@@ -27,7 +26,7 @@ def representatives(patients: Patients) -> list[int]:
     Returns:
         Up to six indices: normal, sensitive, highly sensitive, the smaller need first.
     """
-    need = model.steady_state_dose(patients.cl, patients.ec50)
+    need = patients.dose_for(2.5)
     chosen: list[int] = []
     for k in range(len(SENSITIVITIES)):
         members = np.flatnonzero(patients.sensitivity == k)

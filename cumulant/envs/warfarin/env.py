@@ -14,6 +14,7 @@ that INR (expected, not drawn: bleeds are too rare to be judged by counting them
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from numba import njit
 
 from cumulant.envs.batched import Kernel
 from cumulant.envs.counter_rng import normal, uniform
-from cumulant.envs.warfarin import NOTICE, actions, harm, model, patients
+from cumulant.envs.warfarin import NOTICE, actions, harm, model, patients, people
 from cumulant.envs.warfarin.actions import ACTIONS, DOSE_MAX
 from cumulant.errors import ConfigError
 from cumulant.reward import Reward, Term, resolve
@@ -40,7 +41,6 @@ _OBSERVE = ("standard", "genotype", "all")
 # some ten years ahead: 0.2 x 3650. A thrombo-embolism, which kills less often and disables more, is set equal. It is our choice.
 HARM_DAYS = 730.0
 STROKE_FATALITY = (0.16, 0.06)  # INR below 2, 2 and more: from the source of the hazards (harm.py)
-_SIGMAS = 8.6  # no normal number of counter_rng is farther out
 
 REWARDS = {
     "inr_band": Reward(
@@ -69,21 +69,25 @@ REWARDS = {
 OUTCOMES = (
     "inr", "in_range", "below", "above_4", "major_bleed", "thromboembolism", "death", "alive",
     "dose_mg", "dose_changed", "tested", "bleed_risk", "thromboembolism_risk", "death_risk",
-    "alive_strokes", "good_days", "cost",
+    "alive_strokes", "good_days", "cost", "missed", "intracranial", "gastrointestinal",
 )  # fmt: skip
+_MISSED, _INTRACRANIAL, _GASTROINTESTINAL = (
+    OUTCOMES.index(name) for name in ("missed", "intracranial", "gastrointestinal")
+)
 
 # State columns, after those of the patient. Lists are newest first.
 DOSE = patients.PATIENT_SIZE  # doses of the last 3 days, mg
 MEASURED = DOSE + 3  # last 4 measured INRs
 TEST_DAY = MEASURED + 4  # and the days on which they were measured
 ALIVE, INR, ALIVE_STROKES = TEST_DAY + 4, TEST_DAY + 5, TEST_DAY + 6
-STATE_SIZE = ALIVE_STROKES + 1
-# Parameters; from _TESTED on, whether day 1, 2, ... is a test day, and after these the table of the actions.
-_START_DOSE, _DAYS, _NOISE, _DEATH_ENDS, _BLEED_ENDS, _LEVEL, _TESTED = range(7)
+BODY = ALIVE_STROKES + 1  # from here on, the columns of the patient's model
+# Parameters; from _TESTED on, whether day 1, 2, ... is a test day; then the table of the actions; from params[_PEOPLE]
+# on, ``People.block``.
+_START_DOSE, _DAYS, _NOISE, _DEATH_ENDS, _BLEED_ENDS, _LEVEL, _PEOPLE, _TESTED = range(8)
 
 
 @dataclass(frozen=True)
-class Warfarin:
+class Warfarin(people.People):
     """Dose warfarin by noisy INR through a patient's first 30 days (Hamberg 2010; simulated patients)."""
 
     notice: ClassVar[str] = NOTICE
@@ -101,7 +105,7 @@ class Warfarin:
     tablets_mg: tuple[float, ...] = ()
     """Doses are rounded to what whole tablets of these sizes make (halves are sizes, too); none for no rounding."""
     start_dose_mg: float = 5.0
-    """Dose that the first decision starts from, mg."""
+    """Dose that the first decision starts from, mg; of a maintenance start it is the patient's own."""
     days: int = 30
     """Length of an episode."""
     noise_cv: float = 0.10
@@ -112,6 +116,7 @@ class Warfarin:
     """Whether any major bleed ends the episode: what a reward for the days that follow does then."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name, allowed in (("schedule", _SCHEDULES), ("observe", _OBSERVE), ("actions", ACTIONS)):
             if getattr(self, name) not in allowed:
                 raise ConfigError(f"warfarin: {name} = {getattr(self, name)!r}; it must be one of {', '.join(allowed)}")
@@ -145,16 +150,12 @@ class Warfarin:
         tested = np.zeros(self.days + 1)  # with the morning after the last day, which daily testing sees too
         tested[np.array(self.test_days) - 1] = 1.0
         tested[-1] = 1.0 if self.schedule == "daily" else 0.0
-        numbers = [
-            self.start_dose_mg,
-            self.days,
-            self.noise_cv,
-            self.death_ends,
-            self.bleed_ends,
-            _OBSERVE.index(self.observe),
-        ]
+        numbers = np.zeros(_TESTED)
+        numbers[_START_DOSE], numbers[_DAYS], numbers[_NOISE] = self.start_dose_mg, self.days, self.noise_cv
+        numbers[_DEATH_ENDS], numbers[_BLEED_ENDS] = self.death_ends, self.bleed_ends
         table = actions.table(self.actions, self.tablets_mg)
-        low, high = _bounds(self.observe, self.days)
+        numbers[_LEVEL], numbers[_PEOPLE] = _OBSERVE.index(self.observe), _TESTED + len(tested) + len(table)
+        low, high = _bounds(self)
         reward = resolve(self.reward, REWARDS)
         if self.schedule == "ordered":
             tests = Term("tests", -self.test_cost, lambda o: o["tested"])
@@ -162,10 +163,10 @@ class Warfarin:
         return Kernel(
             observation_space=spaces.Box(low, high, dtype=np.float32),
             action_space=actions.space(self.actions, self.schedule == "ordered"),
-            state_size=STATE_SIZE,
+            state_size=BODY + patients.BODY_SIZES[self.model],
             reset=_reset,
             step=_step_dose if self.actions == "dose" else _step_move,
-            params=np.concatenate([np.array(numbers, dtype=np.float64), tested, table]),
+            params=np.concatenate([numbers, tested, table, self.block(self.days)]),
             reward=reward,
             outcome_names=OUTCOMES,
             outcome="good_days",
@@ -177,14 +178,20 @@ class Warfarin:
         """Compare a policy with the clinical protocols on the same held-out patients; see ``trial.evaluation``."""
         from cumulant.envs.warfarin import trial  # it reads this module
 
-        return trial.evaluation(act, self, episodes, seed, label)
+        found = trial.evaluation(act, dataclasses.replace(self, hazard_multiplier=1.0), episodes, seed, label)
+        if self.hazard_multiplier != 1.0:
+            found["notice"] += (
+                f" Trained on {self.hazard_multiplier:g} times the risks, for teaching; evaluated on the real ones."
+            )
+        return found
 
 
-def obs_names(observe: str = "standard") -> tuple[str, ...]:
+def obs_names(observe: str = "standard", model_name: str = "hamberg2010") -> tuple[str, ...]:
     """Return what each number of an observation is, with its unit.
 
     Args:
         observe: Option of that name.
+        model_name: Option ``model``: what ``all`` shows ends with its compartments.
 
     >>> len(obs_names()), obs_names()[0], obs_names()[8]
     (14, 'measured INR, newest', 'dose 1 day ago, mg')
@@ -196,27 +203,21 @@ def obs_names(observe: str = "standard") -> tuple[str, ...]:
         names += ["CYP2C9 *2 alleles", "CYP2C9 *3 alleles", "VKORC1 A alleles"]
     if observe == "all":
         names += ["clearance, L/h", "volume, L", "EC50, mg/L", "true INR", "plasma concentration, mg/L"]
-        names += [f"{chain} chain, compartment {k}" for chain in ("quick", "slow") for k in (1, 2, 3)]
+        sizes = {"hamberg2010": {"quick": 3, "slow": 3}, "hamberg2007": {"quick": 6, "slow": 1}}[model_name]
+        names += [f"{chain} chain, compartment {k}" for chain, size in sizes.items() for k in range(1, size + 1)]
     return tuple(names)
 
 
-def _bounds(observe: str, days: int) -> tuple[np.ndarray, np.ndarray]:
+def _bounds(options: Warfarin) -> tuple[np.ndarray, np.ndarray]:
     """Return the lowest and highest observation that can occur."""
+    days = float(options.days)
     low = [MEASURED_MIN] * 4 + [0.0] * 7 + [1.0, patients.AGE_MIN, patients.WEIGHT_MIN]
-    high = [MEASURED_MAX] * 4 + [float(days)] * 4 + [DOSE_MAX] * 3 + [days + 1.0, patients.AGE_MAX, patients.WEIGHT_MAX]
-    if observe in ("genotype", "all"):
+    high = [MEASURED_MAX] * 4 + [days] * 4 + [DOSE_MAX] * 3 + [days + 1.0, patients.AGE_MAX, patients.WEIGHT_MAX]
+    if options.observe in ("genotype", "all"):
         low, high = low + [0.0] * 3, high + [2.0] * 3
-    if observe == "all":
-        cl = (
-            float(model.CL_TYPICAL.max())
-            * (1 + model.AGE_ON_CL * (patients.AGE_MIN - 71.0))
-            * math.exp(_SIGMAS * model.LOG_SD_CL)
-        )
-        v, spread = model.VOLUME, math.exp(_SIGMAS * model.LOG_SD_V)
-        ec50 = float(model.EC50_TYPICAL.max()) * math.exp(_SIGMAS * model.LOG_SD_EC50)
-        most = days * DOSE_MAX * model.S_SHARE / (v / spread)  # every dose still in the smallest volume
-        low += [0.0, 0.0, 0.0, model.INR_BASE] + [0.0] * 7
-        high += [cl, v * spread, ec50, model.INR_BASE + model.INR_MAX, most] + [1.0] * 6
+    if options.observe == "all":
+        lowest, highest = patients.bounds_of_truth(options, DOSE_MAX)
+        low, high = low + lowest, high + highest
     return np.array(low, np.float32), np.array(high, np.float32)
 
 
@@ -245,22 +246,20 @@ def _observe(i: int, day: int, params: np.ndarray, state: np.ndarray, obs: np.nd
         obs[i, 14], obs[i, 15] = patients.STAR2[cyp2c9], patients.STAR3[cyp2c9]
         obs[i, 16] = state[i, patients.VKORC1]
     if params[_LEVEL] >= 2.0:
-        obs[i, 17], obs[i, 18], obs[i, 19] = state[i, model.CL], state[i, model.V], state[i, model.EC50]
-        obs[i, 20], obs[i, 21] = state[i, INR], state[i, model.SLOW] + state[i, model.FAST]
-        for k in range(6):
-            obs[i, 22 + k] = state[i, model.QUICK1 + k]
+        obs[i, 17], obs[i, 18], obs[i, 19] = state[i, patients.CL], state[i, patients.V], state[i, patients.EC50]
+        obs[i, 20] = state[i, INR]
+        patients.observe_body(state, i, BODY, obs[i, 21:])
 
 
 @njit(cache=True, error_model="numpy")
 def _reset(mask: np.ndarray, key: np.ndarray, params: np.ndarray, state: np.ndarray, obs: np.ndarray) -> None:
     for i in range(mask.shape[0]):
         if mask[i]:
-            patients.draw_patient(key[i], state, i)
-            state[i, DOSE : DOSE + 3] = params[
-                _START_DOSE
-            ]  # nothing was given yet: it is what the first decision changes
+            state[i, ALIVE], state[i, ALIVE_STROKES] = 1.0, 1.0
+            state[i, INR] = patients.draw_patient(key[i], state, i, BODY, params, int(params[_PEOPLE]))
+            before_mg = state[i, patients.MAINTENANCE]  # 0 if nothing was given yet: what is changed first is the start
+            state[i, DOSE : DOSE + 3] = before_mg if before_mg > 0.0 else params[_START_DOSE]
             state[i, TEST_DAY] = 0.0
-            state[i, ALIVE], state[i, ALIVE_STROKES], state[i, INR] = 1.0, 1.0, model.INR_BASE
             _measure(key[i], i, 1, params, state)
             _observe(i, 1, params, state, obs)
 
@@ -282,12 +281,21 @@ def _live_a_day(
     changed = (
         1.0 if day > 1 and abs(dose_mg - state[i, DOSE]) > 1e-6 else 0.0
     )  # the first dose is a start, not a change
-    inr = model.advance(state, i, dose_mg)
-    alive = state[i, ALIVE]
-    bleed_risk, clot_risk = harm.bleed_probability(inr), harm.thromboembolism_probability(inr)
+    of = int(params[_PEOPLE])
+    if params[of + people.PLAIN] > 0.0:  # the same as below, as short as it can be
+        state[i, patients.TAKEN], inr = dose_mg, model.advance(state, i, BODY, dose_mg)
+    else:
+        inr = patients.live(key, day, dose_mg, state, i, BODY, params, of)
+    alive, table, multiplier = state[i, ALIVE], int(params[of + people.HARM]), params[of + people.MULTIPLIER]
+    bleed_risk = harm.bleed_probability(inr, table, multiplier)
+    clot_risk = harm.thromboembolism_probability(inr, table, multiplier)
     bleed = alive if uniform(key, clock, 0) < bleed_risk else 0.0
     clot = alive if uniform(key, clock, 1) < clot_risk else 0.0
-    death = 1.0 if bleed > 0.0 and uniform(key, clock, 2) < harm.BLEED_FATALITY else 0.0
+    death, intracranial, gastrointestinal = 0.0, 0.0, 0.0
+    if bleed > 0.0:
+        site, fatal = harm.site_of_bleed(uniform(key, clock, 2))
+        death = 1.0 if fatal else 0.0
+        intracranial, gastrointestinal = 1.0 if site == 0 else 0.0, 1.0 if site == 1 else 0.0
     alive -= death
     alive_strokes = min(state[i, ALIVE_STROKES], alive)
     if clot > 0.0 and uniform(key, clock, 3) < (STROKE_FATALITY[0] if inr < 2.0 else STROKE_FATALITY[1]):
@@ -302,6 +310,8 @@ def _live_a_day(
     outcomes[i, 14] = alive_strokes
     outcomes[i, 15] = outcomes[i, 1] - HARM_DAYS * (bleed_risk + clot_risk)
     outcomes[i, 16] = outcomes[i, 3]  # what a limit on costs counts: days above INR 4
+    outcomes[i, _MISSED] = 1.0 if state[i, patients.TAKEN] < dose_mg else 0.0
+    outcomes[i, _INTRACRANIAL], outcomes[i, _GASTROINTESTINAL] = intracranial, gastrointestinal
     state[i, DOSE + 2], state[i, DOSE + 1], state[i, DOSE] = state[i, DOSE + 1], state[i, DOSE], dose_mg
     state[i, ALIVE], state[i, ALIVE_STROKES], state[i, INR] = alive, alive_strokes, inr
     if order or params[_TESTED + day] > 0.0:

@@ -49,14 +49,14 @@ INR_MAX, INR_BASE = 20.0, 1.0
 S_SHARE = 0.5  # the tablet is racemic; only S-warfarin is modelled
 LOG_SD_CL, LOG_SD_V, LOG_SD_EC50 = 0.298, 0.232, 0.34  # see the module's docstring
 
-# State columns of one patient's body.
+# What is remembered of one patient's body.
 SLOW, FAST = 0, 1  # the two exponentials of the plasma concentration, mg/L
 QUICK1, QUICK2, QUICK3, LATE1, LATE2, LATE3 = 2, 3, 4, 5, 6, 7  # inhibition that has reached each compartment
-CL, V, EC50 = 8, 9, 10  # L/h, L, mg/L
-RISE, DAY_DECAY, LOG_EC50 = 11, 12, 13  # mg/L per mg of dose; exp(-24 ke); ln EC50
-DECAY = 14  # exp(-ke t) at each node
+RISE, DAY_DECAY, LOG_EC50 = 8, 9, 10  # mg/L per mg of dose; exp(-24 ke); ln EC50
+DECAY = 11  # exp(-ke t) at each node
 NUM_NODES = 8
-MODEL_SIZE = DECAY + NUM_NODES
+BODY_SIZE = DECAY + NUM_NODES
+CHAIN, NUM_COMPARTMENTS = QUICK1, 6  # where the compartments begin, and how many there are
 
 
 def _quadrature() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -79,40 +79,58 @@ _FAST_DAY = math.exp(-KA * 24.0)
 
 
 @njit(cache=True, error_model="numpy")
-def start(state: np.ndarray, i: int, cl: float, v: float, ec50: float) -> None:
-    """Write an untreated patient into row i.
+def _set_rates(state: np.ndarray, i: int, at: int, cl: float, v: float) -> None:
+    ke = cl / v
+    state[i, at + RISE] = S_SHARE * KA / (v * (KA - ke))
+    state[i, at + DAY_DECAY] = math.exp(-ke * 24.0)
+    for n in range(NUM_NODES):
+        state[i, at + DECAY + n] = math.exp(-ke * NODE_H[n])
+
+
+@njit(cache=True, error_model="numpy")
+def start(state: np.ndarray, i: int, at: int, cl: float, v: float, ec50: float) -> None:
+    """Write an untreated patient.
 
     Args:
-        state: ``[B, S]``, S at least ``MODEL_SIZE``.
+        state: ``[B, S]``.
         i: Row.
+        at: Column at which the body begins, ``BODY_SIZE`` of them.
         cl: Clearance of S-warfarin, L/h.
         v: Volume, L.
         ec50: Concentration that halves synthesis, mg/L.
     """
-    ke = cl / v
-    state[i, SLOW:CL] = 0.0
-    state[i, CL], state[i, V], state[i, EC50], state[i, LOG_EC50] = cl, v, ec50, math.log(ec50)
-    state[i, RISE] = S_SHARE * KA / (v * (KA - ke))
-    state[i, DAY_DECAY] = math.exp(-ke * 24.0)
-    for n in range(NUM_NODES):
-        state[i, DECAY + n] = math.exp(-ke * NODE_H[n])
+    for k in range(RISE):
+        state[i, at + k] = 0.0
+    state[i, at + LOG_EC50] = math.log(ec50)
+    _set_rates(state, i, at, cl, v)
 
 
 @njit(cache=True, error_model="numpy")
-def advance(state: np.ndarray, i: int, dose_mg: float) -> float:
-    """Give row i a dose and return its true INR 24 h later.
+def set_clearance(state: np.ndarray, i: int, at: int, cl: float, v: float) -> None:
+    """Change the clearance from now on; what is in the gut and in the blood stays.
 
     Args:
-        state: ``[B, S]``, updated in place.
+        state: ``[B, S]``.
         i: Row.
-        dose_mg: Racemic warfarin, mg.
+        at: Column at which the body begins, ``BODY_SIZE`` of them.
+        cl: New clearance, L/h.
+        v: Volume, L, as at the start.
     """
-    slow = state[i, SLOW] + dose_mg * state[i, RISE]
-    fast = state[i, FAST] - dose_mg * state[i, RISE]
-    log_ec50 = state[i, LOG_EC50]
+    blood, rise = state[i, at + SLOW] + state[i, at + FAST], state[i, at + RISE]
+    _set_rates(state, i, at, cl, v)
+    state[i, at + FAST] *= state[i, at + RISE] / rise  # the gut holds -FAST / RISE, in mg of dose
+    state[i, at + SLOW] = blood - state[i, at + FAST]
+
+
+@njit(cache=True, error_model="numpy")
+def _arriving(
+    state: np.ndarray, i: int, at: int, slow: float, fast: float
+) -> tuple[float, float, float, float, float, float]:
+    """Return what a day's inhibition adds to each compartment, given both exponentials right after the dose."""
+    log_ec50 = state[i, at + LOG_EC50]
     q1, q2, q3, s1, s2, s3 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     for n in range(NUM_NODES):
-        concentration = slow * state[i, DECAY + n] + fast * _FAST_NODE[n]
+        concentration = slow * state[i, at + DECAY + n] + fast * _FAST_NODE[n]
         if concentration > 1e-12:
             inhibition = 1.0 / (1.0 + math.exp(GAMMA * (log_ec50 - math.log(concentration))))
             q1 += _WEIGHTS[n, 0] * inhibition
@@ -121,23 +139,70 @@ def advance(state: np.ndarray, i: int, dose_mg: float) -> float:
             s1 += _WEIGHTS[n, 3] * inhibition
             s2 += _WEIGHTS[n, 4] * inhibition
             s3 += _WEIGHTS[n, 5] * inhibition
-    q3 += _CARRY[0] * state[i, QUICK3] + _CARRY[1] * state[i, QUICK2] + _CARRY[2] * state[i, QUICK1]
-    q2 += _CARRY[0] * state[i, QUICK2] + _CARRY[1] * state[i, QUICK1]
-    q1 += _CARRY[0] * state[i, QUICK1]
-    s3 += _CARRY[3] * state[i, LATE3] + _CARRY[4] * state[i, LATE2] + _CARRY[5] * state[i, LATE1]
-    s2 += _CARRY[3] * state[i, LATE2] + _CARRY[4] * state[i, LATE1]
-    s1 += _CARRY[3] * state[i, LATE1]
-    state[i, QUICK1], state[i, QUICK2], state[i, QUICK3] = q1, q2, q3
-    state[i, LATE1], state[i, LATE2], state[i, LATE3] = s1, s2, s3
-    state[i, SLOW], state[i, FAST] = slow * state[i, DAY_DECAY], fast * _FAST_DAY
+    return q1, q2, q3, s1, s2, s3
+
+
+@njit(cache=True, error_model="numpy")
+def advance(state: np.ndarray, i: int, at: int, dose_mg: float) -> float:
+    """Give a patient a dose and return the INR 24 h later.
+
+    Args:
+        state: ``[B, S]``, updated in place.
+        i: Row.
+        at: Column at which the body begins, ``BODY_SIZE`` of them.
+        dose_mg: Racemic warfarin, mg.
+    """
+    slow = state[i, at + SLOW] + dose_mg * state[i, at + RISE]
+    fast = state[i, at + FAST] - dose_mg * state[i, at + RISE]
+    q1, q2, q3, s1, s2, s3 = _arriving(state, i, at, slow, fast)
+    q3 += _CARRY[0] * state[i, at + QUICK3] + _CARRY[1] * state[i, at + QUICK2] + _CARRY[2] * state[i, at + QUICK1]
+    q2 += _CARRY[0] * state[i, at + QUICK2] + _CARRY[1] * state[i, at + QUICK1]
+    q1 += _CARRY[0] * state[i, at + QUICK1]
+    s3 += _CARRY[3] * state[i, at + LATE3] + _CARRY[4] * state[i, at + LATE2] + _CARRY[5] * state[i, at + LATE1]
+    s2 += _CARRY[3] * state[i, at + LATE2] + _CARRY[4] * state[i, at + LATE1]
+    s1 += _CARRY[3] * state[i, at + LATE1]
+    state[i, at + QUICK1], state[i, at + QUICK2], state[i, at + QUICK3] = q1, q2, q3
+    state[i, at + LATE1], state[i, at + LATE2], state[i, at + LATE3] = s1, s2, s3
+    state[i, at + SLOW], state[i, at + FAST] = slow * state[i, at + DAY_DECAY], fast * _FAST_DAY
     return INR_BASE + 0.5 * INR_MAX * (q3 + s3)
+
+
+@njit(cache=True, error_model="numpy")
+def settle(state: np.ndarray, i: int, at: int, dose_mg: float) -> float:
+    """Put a patient where this dose every day has brought him for ever, and return the INR there, 24 h after a dose.
+
+    Args:
+        state: ``[B, S]``, after ``start``.
+        i: Row.
+        at: Column at which the body begins, ``BODY_SIZE`` of them.
+        dose_mg: Racemic warfarin, mg a day.
+    """
+    rise = dose_mg * state[i, at + RISE]
+    slow, fast = rise / (1.0 - state[i, at + DAY_DECAY]), -rise / (1.0 - _FAST_DAY)  # right after a dose
+    q1, q2, q3, s1, s2, s3 = _arriving(state, i, at, slow, fast)
+    q1 /= 1.0 - _CARRY[0]  # a day leaves every compartment as it was
+    q2 = (q2 + _CARRY[1] * q1) / (1.0 - _CARRY[0])
+    q3 = (q3 + _CARRY[1] * q2 + _CARRY[2] * q1) / (1.0 - _CARRY[0])
+    s1 /= 1.0 - _CARRY[3]
+    s2 = (s2 + _CARRY[4] * s1) / (1.0 - _CARRY[3])
+    s3 = (s3 + _CARRY[4] * s2 + _CARRY[5] * s1) / (1.0 - _CARRY[3])
+    state[i, at + QUICK1], state[i, at + QUICK2], state[i, at + QUICK3] = q1, q2, q3
+    state[i, at + LATE1], state[i, at + LATE2], state[i, at + LATE3] = s1, s2, s3
+    state[i, at + SLOW], state[i, at + FAST] = slow * state[i, at + DAY_DECAY], fast * _FAST_DAY
+    return INR_BASE + 0.5 * INR_MAX * (q3 + s3)
+
+
+@njit(cache=True, error_model="numpy")
+def concentration_now(state: np.ndarray, i: int, at: int) -> float:
+    """Return the plasma concentration of S-warfarin, mg/L."""
+    return state[i, at + SLOW] + state[i, at + FAST]
 
 
 @njit(cache=True, error_model="numpy")
 def _simulate(state: np.ndarray, dose_mg: np.ndarray, inr: np.ndarray) -> None:
     for day in range(dose_mg.shape[0]):
         for i in range(dose_mg.shape[1]):
-            inr[day + 1, i] = advance(state, i, dose_mg[day, i])
+            inr[day + 1, i] = advance(state, i, 0, dose_mg[day, i])
 
 
 def simulate(cl: np.ndarray, v: np.ndarray, ec50: np.ndarray, dose_mg: np.ndarray) -> np.ndarray:
@@ -156,12 +221,12 @@ def simulate(cl: np.ndarray, v: np.ndarray, ec50: np.ndarray, dose_mg: np.ndarra
     >>> [round(float(x), 2) for x in inr[[0, 5, 20], 0]]  # *1/*1 and G/G at 71 years on 5 mg a day
     [1.0, 1.62, 1.94]
     """
-    state = np.zeros((len(cl), MODEL_SIZE))
+    bodies = np.zeros((len(cl), BODY_SIZE))
     for i in range(len(cl)):
-        start(state, i, cl[i], v[i], ec50[i])
+        start(bodies, i, 0, cl[i], v[i], ec50[i])
     inr = np.empty((len(dose_mg) + 1, len(cl)))
     inr[0] = INR_BASE
-    _simulate(state, np.ascontiguousarray(dose_mg, dtype=np.float64), inr)
+    _simulate(bodies, np.ascontiguousarray(dose_mg, dtype=np.float64), inr)
     return inr
 
 

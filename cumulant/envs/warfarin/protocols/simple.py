@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from cumulant.envs.warfarin import model
 from cumulant.envs.warfarin.patients import Patients
 from cumulant.envs.warfarin.protocols.protocol import Protocol
 
@@ -70,4 +69,4 @@ class OracleConstant(Protocol):
     def start(self, patients: Patients) -> None:
         """Work out every patient's dose."""
         super().start(patients)
-        self.maintenance_mg = np.minimum(model.steady_state_dose(patients.cl, patients.ec50), 15.0)
+        self.maintenance_mg = np.minimum(patients.dose_for(2.5), 15.0)
