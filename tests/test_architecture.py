@@ -142,7 +142,7 @@ def test_options_of_environments_are_frozen_and_have_help():
     for name in lookup.listing():
         cls = lookup.options_class(name)
         assert cls.__dataclass_params__.frozen
-        text = inspect.getsource(cls)
+        text = "".join(inspect.getsource(each) for each in cls.__mro__ if dataclasses.is_dataclass(each))
         for field in dataclasses.fields(cls):
             where = inspect.getdoc(cls) or ""
             inline = re.search(rf'^    {field.name}:.*\n    """.+', text, re.M)
