@@ -141,6 +141,13 @@ def _proposed(last_mg: np.ndarray, action: np.ndarray, table: np.ndarray, dose_m
             dose_mg[i] = named(action[i, 0], tablets)
 
 
+def proposed_by(table: np.ndarray, last_mg: np.ndarray, action: np.ndarray) -> np.ndarray:
+    """Return the doses that these actions ask for, ``[B]``; ``proposed`` with a ``table`` and actions ``[B, A]`` float64."""
+    dose_mg = np.empty(len(last_mg))
+    _proposed(last_mg, action, table, dose_mg)
+    return dose_mg
+
+
 def proposed(actions: str, tablets_mg: tuple[float, ...], last_mg: np.ndarray, action: np.ndarray) -> np.ndarray:
     """Return the doses that these actions ask for, ``[B]``, exactly as the environment would give them.
 
@@ -153,7 +160,5 @@ def proposed(actions: str, tablets_mg: tuple[float, ...], last_mg: np.ndarray, a
     >>> proposed("percent", (0.5, 3.0), np.array([5.0, 5.0]), np.array([3, 0]))
     array([5.5, 4. ])
     """
-    dose_mg = np.empty(len(last_mg))
-    action = np.asarray(action, dtype=np.float64).reshape(len(last_mg), -1)
-    _proposed(np.asarray(last_mg, dtype=np.float64), action, table(actions, tablets_mg), dose_mg)
-    return dose_mg
+    columns = np.asarray(action, dtype=np.float64).reshape(len(last_mg), -1)
+    return proposed_by(table(actions, tablets_mg), np.asarray(last_mg, dtype=np.float64), columns)

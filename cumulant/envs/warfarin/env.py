@@ -26,7 +26,7 @@ from numba import njit
 
 from cumulant.envs.batched import Kernel
 from cumulant.envs.counter_rng import normal, uniform
-from cumulant.envs.warfarin import NOTICE, actions, harm, model, patients, people
+from cumulant.envs.warfarin import NOTICE, actions, harm, model, patients, people, shielded
 from cumulant.envs.warfarin.actions import ACTIONS, DOSE_MAX
 from cumulant.errors import ConfigError
 from cumulant.reward import Reward, Term, resolve
@@ -104,6 +104,8 @@ class Warfarin(people.People):
     """step: 1 mg less, hold, 1 mg more; step5: half a mg, too; percent: 20 or 10 % less or more; dose: 0 to 15 mg."""
     tablets_mg: tuple[float, ...] = ()
     """Doses are rounded to what whole tablets of these sizes make (halves are sizes, too); none for no rounding."""
+    shield: str = ""
+    """Safety rules between the agent and the patient: standard, or your own as module:rules; none for no shield."""
     start_dose_mg: float = 5.0
     """Dose that the first decision starts from, mg; of a maintenance start it is the patient's own."""
     days: int = 30
@@ -145,8 +147,11 @@ class Warfarin(people.People):
         """Return the compiled environment.
 
         Raises:
-            ConfigError: If the reward cannot be found (it is imported only here: reading options imports nothing).
+            ConfigError: If the reward or the shield cannot be found (they are imported only here: reading options imports
+                nothing).
         """
+        if self.shield:
+            return shielded.shielded(self)
         tested = np.zeros(self.days + 1)  # with the morning after the last day, which daily testing sees too
         tested[np.array(self.test_days) - 1] = 1.0
         tested[-1] = 1.0 if self.schedule == "daily" else 0.0

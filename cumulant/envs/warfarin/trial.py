@@ -139,7 +139,8 @@ def play_protocol(name: str, options: Warfarin, episodes: int, seed: int, *, own
         seed: Which patients.
         own_schedule: Test when the protocol asks for it.
     """
-    batch = held_out(dataclasses.replace(options, schedule="daily", actions="dose", observe="standard"), episodes, seed)
+    plain = dataclasses.replace(options, schedule="daily", actions="dose", observe="standard", shield="")
+    batch = held_out(plain, episodes, seed)
     protocol = protocols.make(name)
     protocol.start(Patients.from_state(batch.state))
     recorder = _Recorder(batch)
