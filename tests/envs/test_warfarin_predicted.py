@@ -37,6 +37,31 @@ def test_iwpc_by_hand() -> None:
         np.testing.assert_allclose(formulas.iwpc_genetic(somebody(race=race)), (genetic + term) ** 2 / 7)
 
 
+@pytest.mark.parametrize(
+    ("formula", "drug", "smoker", "term", "root"),
+    [
+        (formulas.iwpc_clinical, 1, 0, -0.5695, True),
+        (formulas.iwpc_clinical, 2, 0, 1.2799, True),
+        (formulas.iwpc_genetic, 1, 0, -0.5503, True),
+        (formulas.iwpc_genetic, 2, 0, 1.1816, True),
+        (formulas.eu_pact, 1, 0, -0.5503, True),
+        (formulas.eu_pact, 2, 1, 0.0, True),  # it has no term for these
+        (formulas.gage_clinical, 1, 1, -0.2570 + 0.1080, False),
+        (formulas.gage_genetic, 1, 1, -0.2538 + 0.0922, False),
+        (lambda who: formulas.lenzini_clinical(who, np.ones(1), np.zeros((3, 1))), 1, 0, -0.11137, False),
+        (lambda who: formulas.lenzini_genetic(who, np.ones(1), np.zeros((3, 1))), 1, 0, -0.10350, False),
+    ],
+)
+def test_drugs_and_smoking_by_hand(formula, drug: int, smoker: int, term: float, root: bool) -> None:  # type: ignore[no-untyped-def]
+    plain, changed = float(formula(somebody())[0]), float(formula(somebody(drug=drug, smoker=smoker))[0])
+    if root:
+        assert (changed * 7) ** 0.5 == pytest.approx((plain * 7) ** 0.5 + term)
+    else:
+        assert log(changed) == pytest.approx(log(plain) + term)
+    later = float(formula(somebody(drug=drug, drug_day=10, smoker=smoker))[0])
+    assert (later == changed) == (formula is formulas.eu_pact and drug == 2)  # not yet taken on day 1
+
+
 def test_gage_by_hand() -> None:
     plain = 0.9751 + 0.4317 * BSA - 0.00745 * 70 + 0.2029 * 2.5
     np.testing.assert_allclose(formulas.gage_genetic(somebody()), exp(plain))

@@ -27,7 +27,8 @@ def morning(**known: Any) -> Situation:
         "day": 10.0, "inr": 2.5, "inr_age_days": 0.0, "usual_mg": 5.0, "week_low_mg": 5.0, "days_since_rise": 99.0,
         "age_years": 67.0, "weight_kg": 90.0, "bled": False,
     }  # fmt: skip
-    return Situation(**{name: np.array([value]) for name, value in (usual | known).items()})
+    known = usual | known
+    return Situation(started=np.array([known["day"] > 1]), **{name: np.array([value]) for name, value in known.items()})
 
 
 @pytest.mark.parametrize(
@@ -196,6 +197,17 @@ def test_a_hold_interrupts_the_dose_and_does_not_restart_it() -> None:
     assert [float(day["dose_mg"][0]) for day in days] == [6, 7, 0, 8, 9, 10]
     down = played(Warfarin(start_dose_mg=2.0, shield=f"{__name__}:QUIET"), lambda batch: np.full(2, 0), 4, 2)
     assert [float(day["dose_mg"][0]) for day in down] == [1, 0, 0, 0]  # a stop of the agent's own is one
+
+
+def test_patients_on_maintenance_have_started() -> None:
+    """A first dose is free; for a patient who comes with one, day 1 is a change like any other."""
+    for start, most in (("naive", 10.0), ("maintenance", 2.0)):
+        batch = Batch(Warfarin(start=start, actions="dose", shield="standard").kernel(), 300, 0)  # type: ignore[arg-type]
+        before = batch.obs[:, 8].copy()
+        batch.step(np.full((300, 1), 10.0, np.float32))
+        rise = batch.outcomes[:, batch.outcome_names.index("dose_mg")] - before
+        assert (rise[before < 8.0] <= most + 0.25).all()
+        assert rise.max() > 1.5
 
 
 def test_wrapper_and_option_are_the_same_shield() -> None:

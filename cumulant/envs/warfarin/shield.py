@@ -42,6 +42,7 @@ class Situation:
         age_years: Age.
         weight_kg: Weight.
         bled: Whether there was a major bleed on the day before.
+        started: Who has had a dose; no rule about changes limits a first one.
     """
 
     day: np.ndarray
@@ -53,11 +54,7 @@ class Situation:
     age_years: np.ndarray
     weight_kg: np.ndarray
     bled: np.ndarray
-
-    @property
-    def started(self) -> np.ndarray:
-        """Who has had a first dose, which no rule about changes limits, ``[B]`` bool."""
-        return self.day > 1
+    started: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -231,17 +228,20 @@ def decide(rules: Sequence[Rule], now: Situation, wanted_mg: np.ndarray, ordered
     return Decision(dose, test, fired, (fired & counting).any(axis=1))
 
 
-def start(memory: np.ndarray, who: np.ndarray, last_mg: np.ndarray) -> None:
+def start(memory: np.ndarray, who: np.ndarray, last_mg: np.ndarray, treated: np.ndarray | None = None) -> None:
     """Forget these patients and meet the next ones.
 
     Args:
         memory: ``[B, MEMORY]``, written in place.
         who: ``[B]`` bool.
         last_mg: The dose before day 1, or the one that the first decision starts from, ``[B]``.
+        treated: Who has taken that dose already, ``[B]`` bool; nobody if left out.
     """
     memory[who] = 0.0
     memory[who, _LAST_RISE] = -1000.0
     memory[who, _USUAL] = memory[who, _BASE] = last_mg[who]
+    if treated is not None:
+        memory[who & treated, _DOSES:] = last_mg[who & treated, None]
 
 
 def situation(
@@ -266,6 +266,7 @@ def situation(
         age_years=age_years,
         weight_kg=weight_kg,
         bled=memory[:, _BLED] > 0.0,
+        started=(day > 1) | (doses > 0.0).any(axis=1),
     )
 
 

@@ -40,7 +40,7 @@ def shielded(options: Warfarin) -> Kernel:
 
     def reset(mask: np.ndarray, key: np.ndarray, params: np.ndarray, state: np.ndarray, obs: np.ndarray) -> None:
         inner.reset(mask, key, params, state, obs)
-        shield.start(state[:, own:], mask, state[:, env.DOSE])
+        shield.start(state[:, own:], mask, state[:, env.DOSE], state[:, patients.MAINTENANCE] > 0.0)
 
     def step(
         key: np.ndarray,

@@ -27,10 +27,6 @@ def _is(patients: Patients, race: str) -> np.ndarray:
     return (patients.race == RACES.index(race)).astype(np.float64)
 
 
-def _flag(patients: Patients, name: str) -> np.ndarray | float:
-    return getattr(patients, name, 0.0)
-
-
 def _other_race(patients: Patients) -> np.ndarray:
     """Return who is "mixed or missing" to IWPC: neither White, Black nor Asian, ``[B]``."""
     return 1.0 - _is(patients, "White") - _is(patients, "Black") - _is(patients, "Asian")
@@ -54,8 +50,8 @@ def iwpc_clinical(patients: Patients) -> np.ndarray:
         - 0.6752 * _is(patients, "Asian")
         + 0.4060 * _is(patients, "Black")
         + 0.0443 * _other_race(patients)
-        + 1.2799 * _flag(patients, "inducer")
-        - 0.5695 * _flag(patients, "amiodarone")
+        + 1.2799 * patients.inducer
+        - 0.5695 * patients.amiodarone
     )
     return root**2 / 7.0
 
@@ -75,8 +71,8 @@ def iwpc_genetic(patients: Patients) -> np.ndarray:
         - 0.1092 * _is(patients, "Asian")
         - 0.2760 * _is(patients, "Black")
         - 0.1032 * _other_race(patients)
-        + 1.1816 * _flag(patients, "inducer")
-        - 0.5503 * _flag(patients, "amiodarone")
+        + 1.1816 * patients.inducer
+        - 0.5503 * patients.amiodarone
     )
     return root**2 / 7.0
 
@@ -93,7 +89,7 @@ def eu_pact(patients: Patients) -> np.ndarray:
         + 0.0128 * patients.weight_kg
         + _IWPC_VKORC1[patients.vkorc1]
         + _IWPC_CYP2C9[patients.cyp2c9]
-        - 0.5503 * _flag(patients, "amiodarone")
+        - 0.5503 * patients.amiodarone
     )
     return root**2 / 7.0
 
@@ -125,8 +121,8 @@ def gage_clinical(patients: Patients) -> np.ndarray:
         - 0.0075 * patients.age_years
         + 0.1560 * _is(patients, "Black")
         + 0.2160 * TARGET_INR
-        - 0.2570 * _flag(patients, "amiodarone")
-        + 0.1080 * _flag(patients, "smoker")
+        - 0.2570 * patients.amiodarone
+        + 0.1080 * patients.smoker
     )
 
 
@@ -144,8 +140,8 @@ def gage_genetic(patients: Patients) -> np.ndarray:
         - 0.00745 * patients.age_years
         - 0.2066 * STAR2[patients.cyp2c9]
         + 0.2029 * TARGET_INR
-        - 0.2538 * _flag(patients, "amiodarone")
-        + 0.0922 * _flag(patients, "smoker")
+        - 0.2538 * patients.amiodarone
+        + 0.0922 * patients.smoker
         - 0.0901 * _is(patients, "Black")
     )
 
@@ -167,7 +163,7 @@ def lenzini_clinical(patients: Patients, inr: np.ndarray, before_mg: np.ndarray)
         + 0.27815 * TARGET_INR
         + 0.17675 * body_surface(patients)
         + 0.07123 * _is(patients, "Black")
-        - 0.11137 * _flag(patients, "amiodarone")
+        - 0.11137 * patients.amiodarone
         + 0.03471 * before_mg[0]
         + 0.03047 * before_mg[1]
         + 0.01929 * before_mg[2]
@@ -195,7 +191,7 @@ def lenzini_genetic(patients: Patients, inr: np.ndarray, before_mg: np.ndarray) 
         + 0.24597 * body_surface(patients)
         + 0.26729 * TARGET_INR
         - 0.09644 * _is(patients, "Black")
-        - 0.10350 * _flag(patients, "amiodarone")
+        - 0.10350 * patients.amiodarone
         + 0.01690 * before_mg[0]
         + 0.02018 * before_mg[1]
         + 0.01065 * before_mg[2]
