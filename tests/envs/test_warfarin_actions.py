@@ -11,7 +11,7 @@ import pytest
 from gymnasium import spaces
 
 from cumulant.envs.batched import Batch
-from cumulant.envs.warfarin import actions, trial
+from cumulant.envs.warfarin import actions, course, measures, trial
 from cumulant.envs.warfarin.env import MEASURED, OUTCOMES, TEST_DAY, Warfarin
 from cumulant.errors import ConfigError
 
@@ -117,12 +117,12 @@ def test_an_agent_that_orders_is_compared_with_tests_at_the_same_price() -> None
     assert "each test costs 0.5" in table["note"]
     rows = {row["name"]: row["metrics"] for row in table["rows"]}
     assert rows["agent"]["tests"]["mean"] == 5.0  # days 1, 8, 15, 22, 29
-    free = trial.returns(trial.play_protocol("fixed5", Warfarin(), 200, 0))
+    free = measures.returns(course.play_protocol("fixed5", Warfarin(), 200, 0))
     np.testing.assert_allclose(rows["fixed5"]["return"]["mean"], free.mean(), atol=1e-6)  # it needs no test
     np.testing.assert_allclose(rows["agent"]["return"]["mean"], free.mean() - 5 * 0.5, atol=1e-5)
-    uw = trial.play_protocol("uw", Warfarin(), 200, 0, own_schedule=True)
+    uw = course.play_protocol("uw", Warfarin(), 200, 0, own_schedule=True)
     np.testing.assert_allclose(
-        rows["uw"]["return"]["mean"], (trial.returns(uw) - 0.5 * uw.tested.sum(axis=0)).mean(), atol=1e-5
+        rows["uw"]["return"]["mean"], (measures.returns(uw) - 0.5 * uw.tested.sum(axis=0)).mean(), atol=1e-5
     )
 
 

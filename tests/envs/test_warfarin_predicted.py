@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from cumulant.envs.warfarin import protocols
+from cumulant.envs.warfarin.course import play_protocol
 from cumulant.envs.warfarin.env import Warfarin
+from cumulant.envs.warfarin.measures import returns
 from cumulant.envs.warfarin.patients import RACES
 from cumulant.envs.warfarin.protocols import formulas
-from cumulant.envs.warfarin.trial import play_protocol, returns
 from tests.envs.test_warfarin_protocols import changes, course, somebody
 
 CYP = {"*1/*1": 0, "*1/*2": 1, "*1/*3": 2, "*2/*2": 3, "*2/*3": 4, "*3/*3": 5}

@@ -9,10 +9,11 @@ import pytest
 
 from cumulant import catalogue
 from cumulant.envs.warfarin import model, protocols
+from cumulant.envs.warfarin.course import play_protocol
 from cumulant.envs.warfarin.env import Warfarin
+from cumulant.envs.warfarin.measures import metrics
 from cumulant.envs.warfarin.patients import Patients
 from cumulant.envs.warfarin.protocols import simple
-from cumulant.envs.warfarin.trial import metrics, play_protocol
 from cumulant.errors import UsageError
 
 

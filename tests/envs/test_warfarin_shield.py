@@ -12,7 +12,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from cumulant.envs.batched import Batch, BatchVectorEnv, SingleEnv
-from cumulant.envs.warfarin import shield, trial
+from cumulant.envs.warfarin import course, shield
 from cumulant.envs.warfarin.env import Warfarin
 from cumulant.envs.warfarin.shield import RULES, Rule, Situation
 from cumulant.envs.warfarin.shield_wrappers import Seen, ShieldedEnv, ShieldedVectorEnv
@@ -296,9 +296,9 @@ def test_evaluation_plays_a_shielded_agent_against_plain_protocols() -> None:
         return np.full(len(obs), 2)
 
     open_, shut = Warfarin(), Warfarin(shield="standard")
-    free, kept = (trial.play_agent(eager, options, 300, 0) for options in (open_, shut))
+    free, kept = (course.play_agent(eager, options, 300, 0) for options in (open_, shut))
     assert kept.columns["above_4"].mean() < 0.5 * free.columns["above_4"].mean()
     assert kept.columns["override"].mean() > 0.3
-    plain, same = (trial.play_protocol("uw", options, 300, 0) for options in (open_, shut))
+    plain, same = (course.play_protocol("uw", options, 300, 0) for options in (open_, shut))
     np.testing.assert_array_equal(plain.dose_mg, same.dose_mg)
     assert dataclasses.asdict(shut)["shield"] == "standard"

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from cumulant.envs.batched import Batch
-from cumulant.envs.warfarin import charts, protocols, trial
+from cumulant.envs.warfarin import charts, measures, protocols, trial
+from cumulant.envs.warfarin import course as courses
 from cumulant.envs.warfarin.env import Warfarin
 from cumulant.envs.warfarin.patients import Patients
 
@@ -74,7 +75,7 @@ def test_an_agent_that_always_holds_is_the_fixed_dose(actions: Any) -> None:
     """Same patients, same errors, same bleeds: the paired difference is exactly nothing."""
     options = Warfarin(actions=actions)
     act = hold if actions == "step" else (lambda obs: np.full((len(obs), 1), 5.0, np.float32))
-    agent, fixed = trial.play_agent(act, options, 3000, 7), trial.play_protocol("fixed5", options, 3000, 7)
+    agent, fixed = courses.play_agent(act, options, 3000, 7), courses.play_protocol("fixed5", options, 3000, 7)
     assert fixed.columns["major_bleed"].sum() > 3
     for name in ("inr", "dose_mg", "measured", "tested", "live"):
         np.testing.assert_array_equal(getattr(agent, name), getattr(fixed, name))
@@ -87,8 +88,8 @@ def test_return_gain_is_paired_with_the_best_protocol(daily: dict[str, Any]) -> 
     best = max((r for r in table.values() if r["kind"] == "protocol"), key=lambda r: r["metrics"]["return"]["mean"])
     assert best["name"] == "uw_initiation_10"
     assert "return_gain" not in best["metrics"]
-    agent = trial.returns(trial.play_agent(by_threshold, Warfarin(), 800, 3))
-    rival = trial.returns(trial.play_protocol(best["name"], Warfarin(), 800, 3))
+    agent = measures.returns(courses.play_agent(by_threshold, Warfarin(), 800, 3))
+    rival = measures.returns(courses.play_protocol(best["name"], Warfarin(), 800, 3))
     gain = table["agent"]["metrics"]["return_gain"]
     assert gain["mean"] == pytest.approx((agent - rival).mean())
     half = 1.96 * (agent - rival).std(ddof=1) / 800**0.5
@@ -96,8 +97,8 @@ def test_return_gain_is_paired_with_the_best_protocol(daily: dict[str, Any]) -> 
 
 
 def test_measures_by_hand() -> None:
-    course = trial.play_protocol("uw", Warfarin(), 500, 1, own_schedule=True)
-    found = trial.metrics(course)
+    course = courses.play_protocol("uw", Warfarin(), 500, 1, own_schedule=True)
+    found = measures.metrics(course)
     inr = course.inr
     assert found["ttr"]["mean"] == pytest.approx(100 * ((inr >= 2) & (inr <= 3)).mean())
     assert found["below_2"]["mean"] == pytest.approx(100 * (inr < 2).mean())
@@ -108,15 +109,17 @@ def test_measures_by_hand() -> None:
     assert found["bleeds"]["mean"] == pytest.approx((1 - (1 - risk) ** (1 / 365)).mean() * 36500)
     assert found["thromboembolisms"]["mean"] == pytest.approx(36500 * course.columns["thromboembolism_risk"].mean())
     some = np.arange(500) < 100
-    assert trial.metrics(course, some)["ttr"]["mean"] == pytest.approx(100 * ((inr >= 2) & (inr <= 3))[:, some].mean())
+    assert measures.metrics(course, some)["ttr"]["mean"] == pytest.approx(
+        100 * ((inr >= 2) & (inr <= 3))[:, some].mean()
+    )
 
 
 def test_a_policy_is_judged_by_its_own_tests() -> None:
     """On one's own schedule only the INRs that were seen enter Rosendaal's measure."""
-    course = trial.play_protocol("uw", Warfarin(), 200, 0, own_schedule=True)
+    course = courses.play_protocol("uw", Warfarin(), 200, 0, own_schedule=True)
     hidden = np.where(course.tested, course.measured, np.nan)
     np.testing.assert_array_equal(
-        trial.rosendaal(hidden, course.tested), trial.rosendaal(course.measured, course.tested)
+        measures.rosendaal(hidden, course.tested), measures.rosendaal(course.measured, course.tested)
     )
 
 
@@ -126,7 +129,7 @@ def test_rosendaal_against_day_by_day_interpolation() -> None:
     tested[[4, 17], :] |= tested.sum(axis=0) < 2
     tested[:, 0] = False
     tested[:, 1] = np.arange(30) == 4
-    found = trial.rosendaal(measured, tested)
+    found = measures.rosendaal(measured, tested)
     assert np.isnan(found[:2]).all()
     for i in range(2, 60):
         when = np.flatnonzero(tested[:, i])
@@ -137,10 +140,10 @@ def test_rosendaal_against_day_by_day_interpolation() -> None:
 
 
 def test_a_share_stays_within_nothing_and_all() -> None:
-    rare = trial.share(np.array([0.0] * 50 + [1.0]))
+    rare = measures.share(np.array([0.0] * 50 + [1.0]))
     assert rare["interval"][0] == 0.0
     assert rare["mean"] < rare["interval"][1] < 7.0
-    assert trial.share(np.ones(5))["interval"] == [100.0, 100.0]
+    assert measures.share(np.ones(5))["interval"] == [100.0, 100.0]
 
 
 def test_a_clairvoyant_is_no_agent_and_the_notes_say_who_knows_what() -> None:
@@ -161,7 +164,7 @@ def test_a_clairvoyant_is_no_agent_and_the_notes_say_who_knows_what() -> None:
 def test_intervals_cover_what_they_should() -> None:
     rng = np.random.default_rng(0)
     covered = [
-        low <= 0.0 <= high for low, high in (trial.interval(rng.normal(0, 3, 200))["interval"] for _ in range(1000))
+        low <= 0.0 <= high for low, high in (measures.interval(rng.normal(0, 3, 200))["interval"] for _ in range(1000))
     ]
     assert np.mean(covered) == pytest.approx(0.95, abs=0.02)
 
@@ -183,7 +186,7 @@ def test_trajectories_show_two_patients_of_each_class(daily: dict[str, Any]) -> 
     assert [title.rsplit(", ", 1)[1] for title in titles] == [
         "normal", "normal", "sensitive", "sensitive", "highly sensitive", "highly sensitive",
     ]  # fmt: skip
-    course = trial.play_agent(by_threshold, Warfarin(), 800, 3)
+    course = courses.play_agent(by_threshold, Warfarin(), 800, 3)
     who = int(titles[0].split()[1].rstrip(":"))
     agent, reference = shown["cases"][0]["lines"]
     assert (agent["label"], reference["label"]) == ("rule", "UW initiation table")
@@ -224,20 +227,20 @@ def test_a_short_episode_has_a_map_and_measures_too() -> None:
 
 def test_death_ends_what_is_counted() -> None:
     options = Warfarin(death_ends=True, start_dose_mg=12.0)
-    course = trial.play_agent(hold, options, 30_000, 0)
+    course = courses.play_agent(hold, options, 30_000, 0)
     died = course.columns["death"].any(axis=0)
     assert died.sum() > 10
     first = course.columns["death"].argmax(axis=0)[died]
     np.testing.assert_array_equal(course.live.sum(axis=0)[died], first + 1)
     assert course.live[:, ~died].all()
     some = np.flatnonzero(died)[0]
-    assert trial.returns(course)[some] == pytest.approx(course.columns["reward"][: first[0] + 1, some].sum())
+    assert measures.returns(course)[some] == pytest.approx(course.columns["reward"][: first[0] + 1, some].sum())
 
 
 def test_held_out_patients_are_not_trained_on() -> None:
-    assert trial.HELD_OUT + 2**31 < 2**63
-    held_out = Patients.from_state(trial.held_out(Warfarin(), 100, 5).state)
+    assert courses.HELD_OUT + 2**31 < 2**63
+    held_out = Patients.from_state(courses.held_out(Warfarin(), 100, 5).state)
     trained = Patients.from_state(Batch(Warfarin().kernel(), 100, 5).state)
     assert not np.isin(held_out.cl, trained.cl).any()
-    again = Patients.from_state(trial.held_out(Warfarin(schedule="clinic", observe="all"), 100, 5).state)
+    again = Patients.from_state(courses.held_out(Warfarin(schedule="clinic", observe="all"), 100, 5).state)
     np.testing.assert_array_equal(held_out.cl, again.cl)

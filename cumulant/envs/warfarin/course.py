@@ -1,0 +1,120 @@
+"""What becomes of held-out patients under a policy or a protocol, day by day.
+
+Everybody meets the same people, the same measurement errors and the same draws for bleeds and thrombo-embolisms
+(common random numbers: all of them are functions of seed, patient and day).
+
+An evaluation with seed s plays under the batch seed ``HELD_OUT + s``. A training run's batch seed is small or a hash of
+64 bits, so that its patients are others (a hash meets the held-out range once in 2**32 runs).
+
+Axes: T days, B patients.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from cumulant.envs.batched import Batch, as_batch_action
+from cumulant.envs.warfarin import protocols
+from cumulant.envs.warfarin.env import MEASURED, Warfarin
+from cumulant.envs.warfarin.patients import Patients
+
+HELD_OUT = 2**62
+
+Act = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Course:
+    """What happened to B patients under one policy.
+
+    Args:
+        inr: True INR 24 h after each dose, ``[T, B]``.
+        dose_mg: Doses, ``[T, B]``.
+        measured: INR that the laboratory would report each morning, ``[T, B]``.
+        tested: Mornings on which the policy saw it, ``[T, B]`` bool.
+        live: Days that belong to the episode, ``[T, B]`` bool (all, unless death ends it).
+        columns: Other outcome columns and "reward", ``[T, B]`` each.
+    """
+
+    inr: np.ndarray
+    dose_mg: np.ndarray
+    measured: np.ndarray
+    tested: np.ndarray
+    live: np.ndarray
+    columns: dict[str, np.ndarray]
+
+
+class Recorder:
+    """Collects a course day by day."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+        self.live = np.ones(batch.num_envs, bool)
+        self.days: list[dict[str, np.ndarray]] = []
+
+    def step(self, action: np.ndarray, tested: np.ndarray | None = None, test_cost: float = 0.0) -> None:
+        """Live one day; ``tested`` replaces the environment's own column, at this cost each."""
+        batch = self.batch
+        before = {"measured": batch.state[:, MEASURED].copy(), "live": self.live.copy()}
+        batch.step(as_batch_action(batch.action_space, action))
+        row = before | {name: batch.outcomes[:, k].copy() for k, name in enumerate(batch.outcome_names)}
+        row["reward"] = batch.reward.astype(np.float64)
+        row["tested"] = (row["tested"] > 0.5) if tested is None else tested.copy()
+        row["reward"] -= test_cost * row["tested"]
+        self.live &= ~batch.terminated
+        self.days.append(row)
+
+    def course(self) -> Course:
+        """Return what was recorded."""
+        whole = {name: np.stack([day[name] for day in self.days]) for name in self.days[0]}
+        own = {name: whole.pop(name) for name in ("inr", "dose_mg", "measured", "tested", "live")}
+        return Course(**own, columns=whole)
+
+
+def held_out(options: Warfarin, episodes: int, seed: int) -> Batch:
+    """Return a batch of held-out patients on the morning of day 1."""
+    return Batch(options.kernel(), episodes, HELD_OUT + int(seed) % 2**31, autoreset=False)
+
+
+def play_agent(act: Act, options: Warfarin, episodes: int, seed: int) -> Course:
+    """Play an agent on held-out patients.
+
+    Args:
+        act: Maps observations ``[B, D]`` to actions ``[B]`` (or ``[B, A]`` with ``actions="dose"``).
+        options: The environment that it was trained on.
+        episodes: B.
+        seed: Which patients.
+    """
+    batch = held_out(options, episodes, seed)
+    recorder = Recorder(batch)
+    if hasattr(act, "forget"):  # these patients are new to it
+        act.forget()
+    for _ in range(options.days):
+        recorder.step(np.asarray(act(batch.obs)).reshape(episodes, *(batch.action_space.shape or ())))
+    return recorder.course()
+
+
+def play_protocol(name: str, options: Warfarin, episodes: int, seed: int, *, own_schedule: bool = False) -> Course:
+    """Play a protocol on the same patients, measurement errors and chances.
+
+    Args:
+        name: Name in ``protocols.PROTOCOLS``.
+        options: As the agent's: the schedule says when the protocol sees the INR, unless ``own_schedule``.
+        episodes: B.
+        seed: Which patients.
+        own_schedule: Test when the protocol asks for it.
+    """
+    plain = dataclasses.replace(options, schedule="daily", actions="dose", observe="standard", shield="")
+    batch = held_out(plain, episodes, seed)
+    protocol = protocols.make(name)
+    protocol.start(Patients.from_state(batch.state))
+    recorder = Recorder(batch)
+    for day in range(1, options.days + 1):
+        tested = protocol.next_test_day <= day if own_schedule else np.full(episodes, day in options.test_days)
+        dose = protocol.dose(day, batch.state[:, MEASURED].copy(), tested)
+        recorder.step(dose[:, None], tested, options.test_cost if options.schedule == "ordered" else 0.0)
+    return recorder.course()
