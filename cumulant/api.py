@@ -18,6 +18,7 @@ from cumulant.catalogue import default_config as default_config
 from cumulant.catalogue import listed_as_text, short_name
 from cumulant.catalogue import listing as listing
 from cumulant.catalogue import preset_for as preset_for
+from cumulant.clinical import evaluate_pack as evaluate_pack
 from cumulant.envs import lookup
 from cumulant.errors import ConfigError, RunError, UsageError
 from cumulant.group import members

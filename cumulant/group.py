@@ -8,18 +8,15 @@ GROUP/evaluation.json, report.html   over all of them
 from __future__ import annotations
 
 import json
-import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from cumulant.errors import Interrupted, RunError, StorageError
 from cumulant.processes import Workers, cores
-from cumulant.stats import mean_interval
+from cumulant.stats import Interval, merged_interval
 
 Progress = Callable[[int, dict[str, float]], None]
 _BOTH = "from the lowest to the highest end of both seeds' own 95 % intervals"
@@ -187,12 +184,9 @@ def merge_evaluations(directory: Path) -> None:
 def merge(evaluations: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
     """Return one evaluation that speaks for several seeds.
 
-    The agent's figures become means over seeds. Their intervals hold both what another seed would have learned (Student t
-    over the seeds' means) and what other episodes would have shown (the episodes' own interval), added in quadrature; the
-    seeds share their evaluation episodes, so the second part does not shrink with their number. Two seeds say too little
-    for that (t would be 12.7): there the interval goes from the lowest to the highest end of their own intervals.
-    Everything that is not the agent's (protocols on the same patients) is the same in all of them. Trajectories and the
-    policy map are those of the first seed, and say so.
+    The agent's figures become means over seeds; their intervals are those of ``stats.merged_interval``. Everything that
+    is not the agent's (protocols on the same patients) is the same in all of them. Trajectories and the policy map are
+    those of the first seed, and say so.
 
     Args:
         evaluations: Of each seed, all of the same environment and options.
@@ -274,15 +268,8 @@ def _merge_measures(measures: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _merge_measure(measures: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    lows, highs = ([each["interval"][end] for each in measures] for end in (0, 1))
-    over_seeds = mean_interval([each["mean"] for each in measures])
-    mean = over_seeds.mean
-    if len(measures) < 3:
-        return {"mean": mean, "interval": [min(lows), max(highs)]}
-    between = over_seeds.high - mean
-    low = mean - math.hypot(between, float(np.mean([each["mean"] - each["interval"][0] for each in measures])))
-    high = mean + math.hypot(between, float(np.mean([each["interval"][1] - each["mean"] for each in measures])))
-    return {"mean": mean, "interval": [low, high]}
+    merged = merged_interval([Interval(each["mean"], *each["interval"]) for each in measures])
+    return {"mean": merged.mean, "interval": [merged.low, merged.high]}
 
 
 def _train(directory: Path, specs: Mapping[int, Mapping[str, Any]], progress: Progress | None) -> None:

@@ -163,7 +163,7 @@ def train(config: Config, run: Run) -> Policy:
             },
         )
         if (iteration + 1) % eval_every == 0 or iteration + 1 == total:
-            keeper.update()
+            keeper.update({"gamma": config.gamma, "unit": reward_scale.unit if config.normalize_reward else 1.0})
 
     envs.close()
     return keeper.finish()

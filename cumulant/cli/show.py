@@ -117,6 +117,15 @@ def show_evaluation(evaluation: Mapping[str, Any]) -> None:
     terminal.show_evaluation(evaluation, Console())
 
 
+def show_pack(pack: Mapping[str, Any], report: Path) -> None:
+    """Print what a pack found, and where its page is."""
+    from cumulant.report import clinical_terminal
+
+    console = Console(highlight=False)
+    clinical_terminal.show(pack, console)
+    console.print(f"\nreport: [bold]{escape(str(report))}[/bold]")
+
+
 def show_comparison(comparison: Mapping[str, Any]) -> None:
     """Print runs side by side."""
     from cumulant.report import terminal

@@ -9,6 +9,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+import torch
 
 from cumulant.engine import atari
 from cumulant.engine.masks import Masks
@@ -143,6 +144,26 @@ class Greedy:
         return self.policy.act_batch(obs)
 
 
+def expectation(policy: Policy) -> tuple[Act | None, float]:
+    """Return what a policy expects, and the discount of it.
+
+    Returns:
+        A function of observations ``[B, ...]`` that returns the discounted return expected from there, in units of the reward,
+        ``[B]``; None of a policy whose card says nothing of it, or that remembers. And the discount.
+    """
+    net, known = policy.net, policy.card.get("value")
+    if not isinstance(known, dict) or not hasattr(net, "value") or getattr(net, "memory", None) is not None:
+        return None, 1.0
+    unit = float(known["unit"])
+
+    def expected(obs: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            encoded = net.encode(torch.from_numpy(np.ascontiguousarray(obs)))
+            return (net.value(net.features(encoded)).double() * unit).numpy()
+
+    return expected, float(known["gamma"])
+
+
 def default_episodes(env: str) -> int:
     """Return how many episodes a final evaluation takes: 5000 simulated patients, 20 Atari games, 100 episodes elsewhere."""
     if atari.is_game(env):  # up to half an hour each
@@ -248,8 +269,12 @@ class Keeper:
             policy.card["notice"] = lookup.notice(env)
         self.best = (False, -math.inf)  # within the limit, return or minus cost
 
-    def update(self) -> None:
-        """Evaluate now, log ``eval/...``, and keep the policy if it is the best so far."""
+    def update(self, value: Mapping[str, float] | None = None) -> None:
+        """Evaluate now, log ``eval/...``, and keep the policy if it is the best so far.
+
+        Args:
+            value: What the critic's numbers mean, kept with the best policy: ``gamma``, and the ``unit`` of the reward in them.
+        """
         played = episodes_of(self.policy, self.env, self.episodes, held_out(self.run.seed_for("keeper")), self.options)
         self.run.log(**{f"eval/{name}": float(values.mean()) for name, values in played.items()})
         score = (True, float(played["return"].mean()))
@@ -258,6 +283,7 @@ class Keeper:
             score = score if cost <= self.cost_limit else (False, -cost)
         if score > self.best:
             self.best = score
+            self.policy.card |= {"value": dict(value)} if value else {}
             self.policy.save(self.run.directory / "policy", "best")
 
     def finish(self) -> Policy:
@@ -267,10 +293,11 @@ class Keeper:
         return Policy.load(folder, "best", trust=True)  # it was trained here
 
     def state_dict(self) -> dict[str, Any]:
-        """The best score so far."""
-        return {"best": list(self.best)}
+        """The best score so far, and what its critic's numbers mean."""
+        return {"best": list(self.best), "value": self.policy.card.get("value")}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Undo ``state_dict``."""
         within, score = state["best"]
         self.best = (bool(within), float(score))
+        self.policy.card |= {"value": state["value"]} if state.get("value") else {}

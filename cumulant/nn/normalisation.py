@@ -101,6 +101,11 @@ class RewardScale(nn.Module):
         self.norm = RunningNorm(1)
         self.register_buffer("running", torch.zeros(num_envs))
 
+    @property
+    def unit(self) -> float:
+        """The reward that is 1 after scaling, by what was seen so far."""
+        return 1.0 / self.norm.scale.item()
+
     @torch.no_grad()
     def forward(self, reward: torch.Tensor, ended: torch.Tensor) -> torch.Tensor:
         """Add a rollout to the statistics and return its scaled rewards.

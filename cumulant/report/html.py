@@ -61,7 +61,7 @@ def page(group: RunGroup) -> str:
     title = f"{algo_name(group.first.algo)} on {group.first.env}"
     parts = [_head(group, title), _cards(group), video.section(group.path), _learning(group)]
     if evaluation is not None:
-        parts += [_comparisons(evaluation), _trajectories(evaluation.trajectories), _policy_map(evaluation)]
+        parts += [comparisons(evaluation), trajectories(evaluation.trajectories), _policy_map(evaluation)]
         parts += [_subgroups(evaluation), text_html.evaluation(evaluation)]
     parts += [_terms(group), _seeds(group), _details(group)]
     manifest = group.first.manifest
@@ -166,7 +166,8 @@ def _learning(group: RunGroup) -> str:
     return _section("Learning", f'<div class="figures">{"".join(figures)}</div><p class="note">{escape(caption)}</p>')
 
 
-def _comparisons(evaluation: Evaluation) -> str:
+def comparisons(evaluation: Evaluation) -> str:
+    """Return the section of everybody under the same rules."""
     parts = []
     for comparison in evaluation.comparisons:
         if not comparison.rows:
@@ -199,7 +200,8 @@ def _comparison_table(comparison: Comparison, columns: Sequence[Column]) -> str:
     return _table(["Policy", *map(_header, columns)], rows)
 
 
-def _trajectories(trajectories: Trajectories | None) -> str:
+def trajectories(trajectories: Trajectories | None, title: str = "Single cases") -> str:
+    """Return the section of single cases; nothing where there are none."""
     if trajectories is None:
         return ""
     legend = ""
@@ -218,7 +220,7 @@ def _trajectories(trajectories: Trajectories | None) -> str:
         for case in trajectories.cases
     )
     note = f'<p class="note">{escape(trajectories.note)}</p>' if trajectories.note else ""
-    return _section("Single cases", f'{note}<ul class="legend">{legend}</ul><div class="figures">{figures}</div>')
+    return _section(title, f'{note}<ul class="legend">{legend}</ul><div class="figures">{figures}</div>')
 
 
 def _policy_map(evaluation: Evaluation) -> str:

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from cumulant.envs.batched import Batch, as_batch_action
-from cumulant.envs.warfarin import protocols
-from cumulant.envs.warfarin.env import MEASURED, Warfarin
+from cumulant.envs.warfarin import actions, protocols
+from cumulant.envs.warfarin.env import DOSE, MEASURED, Warfarin
 from cumulant.envs.warfarin.patients import Patients
 
 HELD_OUT = 2**62
@@ -98,6 +98,29 @@ def play_agent(act: Act, options: Warfarin, episodes: int, seed: int) -> Course:
     return recorder.course()
 
 
+def play_steered(
+    act: Act, options: Warfarin, episodes: int, seed: int, steer: Callable[[int, np.ndarray], np.ndarray]
+) -> Course:
+    """Play an agent whose doses somebody may change before they are given.
+
+    Args:
+        act: As in ``play_agent``.
+        options: The environment that it was trained on; it must not order its tests.
+        episodes: B.
+        seed: Which patients.
+        steer: Day and the agent's doses in mg, ``[B]`` -> the doses that are given.
+    """
+    batch = held_out(dataclasses.replace(options, actions="dose", tablets_mg=()), episodes, seed)
+    recorder = Recorder(batch)
+    if hasattr(act, "forget"):
+        act.forget()
+    for day in range(1, options.days + 1):
+        last = batch.state[:, DOSE].copy()
+        wanted = actions.proposed(options.actions, options.tablets_mg, last, np.asarray(act(batch.obs)))
+        recorder.step(steer(day, wanted)[:, None])
+    return recorder.course()
+
+
 def play_protocol(name: str, options: Warfarin, episodes: int, seed: int, *, own_schedule: bool = False) -> Course:
     """Play a protocol on the same patients, measurement errors and chances.
 
@@ -108,7 +131,9 @@ def play_protocol(name: str, options: Warfarin, episodes: int, seed: int, *, own
         seed: Which patients.
         own_schedule: Test when the protocol asks for it.
     """
-    plain = dataclasses.replace(options, schedule="daily", actions="dose", observe="standard", shield="")
+    plain = dataclasses.replace(
+        options, schedule="daily", actions="dose", observe="standard", belief=False, shield=""
+    )
     batch = held_out(plain, episodes, seed)
     protocol = protocols.make(name)
     protocol.start(Patients.from_state(batch.state))

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -26,7 +26,7 @@ from numba import njit
 
 from cumulant.envs.batched import Kernel
 from cumulant.envs.counter_rng import normal, uniform
-from cumulant.envs.warfarin import NOTICE, actions, harm, model, patients, people, shielded
+from cumulant.envs.warfarin import NOTICE, actions, belief, harm, model, patients, people, shielded
 from cumulant.envs.warfarin.actions import ACTIONS, DOSE_MAX
 from cumulant.errors import ConfigError
 from cumulant.reward import Reward, Term, resolve
@@ -83,7 +83,7 @@ ALIVE, INR, ALIVE_STROKES = TEST_DAY + 4, TEST_DAY + 5, TEST_DAY + 6
 BODY = ALIVE_STROKES + 1  # from here on, the columns of the patient's model
 # Parameters; from _TESTED on, whether day 1, 2, ... is a test day; then the table of the actions; from params[_PEOPLE]
 # on, ``People.block``.
-_START_DOSE, _DAYS, _NOISE, _DEATH_ENDS, _BLEED_ENDS, _LEVEL, _PEOPLE, _TESTED = range(8)
+_START_DOSE, _DAYS, _NOISE, _DEATH_ENDS, _BLEED_ENDS, _LEVEL, _BELIEF, _PEOPLE, _TESTED = range(9)
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,8 @@ class Warfarin(people.People):
     """inr_band, survival, survival_strokes, flat_above_4, measured_days, or your own as module:function."""
     observe: Literal["standard", "genotype", "all"] = "standard"
     """What the agent sees; genotype adds alleles, all adds the hidden truth (a ceiling, not an agent)."""
+    belief: bool = False
+    """Whether it also sees what a Bayesian filter makes of all tests so far (see ``belief``)."""
     actions: Literal["step", "step5", "percent", "dose"] = "step"
     """step: 1 mg less, hold, 1 mg more; step5: half a mg, too; percent: 20 or 10 % less or more; dose: 0 to 15 mg."""
     tablets_mg: tuple[float, ...] = ()
@@ -159,7 +161,8 @@ class Warfarin(people.People):
         numbers[_START_DOSE], numbers[_DAYS], numbers[_NOISE] = self.start_dose_mg, self.days, self.noise_cv
         numbers[_DEATH_ENDS], numbers[_BLEED_ENDS] = self.death_ends, self.bleed_ends
         table = actions.table(self.actions, self.tablets_mg)
-        numbers[_LEVEL], numbers[_PEOPLE] = _OBSERVE.index(self.observe), _TESTED + len(tested) + len(table)
+        numbers[_LEVEL], numbers[_BELIEF] = _OBSERVE.index(self.observe), self.belief
+        numbers[_PEOPLE] = _TESTED + len(tested) + len(table)
         low, high = _bounds(self)
         reward = resolve(self.reward, REWARDS)
         if self.schedule == "ordered":
@@ -168,7 +171,7 @@ class Warfarin(people.People):
         return Kernel(
             observation_space=spaces.Box(low, high, dtype=np.float32),
             action_space=actions.space(self.actions, self.schedule == "ordered"),
-            state_size=BODY + patients.BODY_SIZES[self.model],
+            state_size=BODY + patients.BODY_SIZES[self.model] + self.belief * belief.SIZE,
             reset=_reset,
             step=_step_dose if self.actions == "dose" else _step_move,
             params=np.concatenate([numbers, tested, table, self.block(self.days)]),
@@ -190,13 +193,24 @@ class Warfarin(people.People):
             )
         return found
 
+    def clinical(
+        self, agents: Mapping[int, Any], episodes: int, seed: int, label: str, ceilings: Any
+    ) -> dict[str, Any]:
+        """Return what a clinic would ask of a policy; see ``clinical.pack``."""
+        from cumulant.envs.warfarin import clinical  # it reads this module
 
-def obs_names(observe: str = "standard", model_name: str = "hamberg2010") -> tuple[str, ...]:
+        return clinical.pack(agents, dataclasses.replace(self, hazard_multiplier=1.0), episodes, seed, label, ceilings)
+
+
+def obs_names(
+    observe: str = "standard", model_name: str = "hamberg2010", *, believes: bool = False
+) -> tuple[str, ...]:
     """Return what each number of an observation is, with its unit.
 
     Args:
         observe: Option of that name.
         model_name: Option ``model``: what ``all`` shows ends with its compartments.
+        believes: Option ``belief``.
 
     >>> len(obs_names()), obs_names()[0], obs_names()[8]
     (14, 'measured INR, newest', 'dose 1 day ago, mg')
@@ -210,7 +224,7 @@ def obs_names(observe: str = "standard", model_name: str = "hamberg2010") -> tup
         names += ["clearance, L/h", "volume, L", "EC50, mg/L", "true INR", "plasma concentration, mg/L"]
         sizes = {"hamberg2010": {"quick": 3, "slow": 3}, "hamberg2007": {"quick": 6, "slow": 1}}[model_name]
         names += [f"{chain} chain, compartment {k}" for chain, size in sizes.items() for k in range(1, size + 1)]
-    return tuple(names)
+    return (*names, *belief.NAMES) if believes else tuple(names)
 
 
 def _bounds(options: Warfarin) -> tuple[np.ndarray, np.ndarray]:
@@ -223,6 +237,8 @@ def _bounds(options: Warfarin) -> tuple[np.ndarray, np.ndarray]:
     if options.observe == "all":
         lowest, highest = patients.bounds_of_truth(options, DOSE_MAX)
         low, high = low + lowest, high + highest
+    if options.belief:
+        low, high = low + belief.LOW.tolist(), high + belief.HIGH.tolist()
     return np.array(low, np.float32), np.array(high, np.float32)
 
 
@@ -236,6 +252,8 @@ def _measure(key: np.uint64, i: int, day: int, params: np.ndarray, state: np.nda
         state[i, MEASURED + k] = measured if first else state[i, MEASURED + k - 1]
         state[i, TEST_DAY + k] = day if first else state[i, TEST_DAY + k - 1]
     state[i, MEASURED], state[i, TEST_DAY] = measured, day
+    if params[_BELIEF] > 0.0:
+        belief.learn(state, i, state.shape[1] - belief.SIZE, measured)
 
 
 @njit(cache=True, error_model="numpy")
@@ -254,6 +272,8 @@ def _observe(i: int, day: int, params: np.ndarray, state: np.ndarray, obs: np.nd
         obs[i, 17], obs[i, 18], obs[i, 19] = state[i, patients.CL], state[i, patients.V], state[i, patients.EC50]
         obs[i, 20] = state[i, INR]
         patients.observe_body(state, i, BODY, obs[i, 21:])
+    if params[_BELIEF] > 0.0:
+        belief.tell(state, i, state.shape[1] - belief.SIZE, obs, obs.shape[1] - belief.NUM_MOMENTS)
 
 
 @njit(cache=True, error_model="numpy")
@@ -265,6 +285,8 @@ def _reset(mask: np.ndarray, key: np.ndarray, params: np.ndarray, state: np.ndar
             before_mg = state[i, patients.MAINTENANCE]  # 0 if nothing was given yet: what is changed first is the start
             state[i, DOSE : DOSE + 3] = before_mg if before_mg > 0.0 else params[_START_DOSE]
             state[i, TEST_DAY] = 0.0
+            if params[_BELIEF] > 0.0:
+                belief.start(state, i, state.shape[1] - belief.SIZE, params[_LEVEL] > 0.0, before_mg)
             _measure(key[i], i, 1, params, state)
             _observe(i, 1, params, state, obs)
 
@@ -291,6 +313,8 @@ def _live_a_day(
         state[i, patients.TAKEN], inr = dose_mg, model.advance(state, i, BODY, dose_mg)
     else:
         inr = patients.live(key, day, dose_mg, state, i, BODY, params, of)
+    if params[_BELIEF] > 0.0:
+        belief.advance(state, i, state.shape[1] - belief.SIZE, dose_mg)
     alive, table, multiplier = state[i, ALIVE], int(params[of + people.HARM]), params[of + people.MULTIPLIER]
     bleed_risk = harm.bleed_probability(inr, table, multiplier)
     clot_risk = harm.thromboembolism_probability(inr, table, multiplier)
