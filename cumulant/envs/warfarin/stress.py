@@ -18,7 +18,7 @@ from cumulant.envs.warfarin.field import Agent, Field, gain, measure, play
 from cumulant.envs.warfarin.patients import RACES, SENSITIVITIES, Patients
 from cumulant.stats import bootstrap_interval, mean_interval, merged_interval, over_seeds
 
-UW = ("uw", "uw_initiation")
+UW = ("uw", "uw_initiation", "uw_initiation_10")
 MARGIN, LEAST_MEMBERS = 0.5, 500
 TAILS = (0.10, 0.05)
 CALIBRATION_DAYS = (1, 8, 15, 22)
