@@ -9,7 +9,7 @@ import pytest
 
 from cumulant.envs.batched import Batch
 from cumulant.envs.warfarin import belief, model
-from cumulant.envs.warfarin.env import INR, STATE_SIZE, Warfarin, obs_names
+from cumulant.envs.warfarin.env import BODY, INR, Warfarin, obs_names
 from cumulant.envs.warfarin.patients import Patients
 
 FIRST = 14  # column of the first moment
@@ -100,9 +100,30 @@ def test_names_bounds_and_state_fit() -> None:
         options = Warfarin(belief=True, observe=observe)  # type: ignore[arg-type]
         kernel = options.kernel()
         assert kernel.observation_space.shape == (len(obs_names(observe, believes=True)),)
-        assert kernel.state_size == STATE_SIZE + belief.SIZE
+        assert kernel.state_size == BODY + model.BODY_SIZE + belief.SIZE
     assert len(belief.NAMES) == belief.NUM_MOMENTS == len(belief.LOW) == len(belief.HIGH)
     extreme = Batch(Warfarin(belief=True, actions="dose").kernel(), 200, 0, autoreset=False)
     for dose in [15.0] * 15 + [0.0] * 15:
         assert all(extreme.observation_space.contains(row) for row in extreme.obs)
         extreme.step(np.full((200, 1), dose, np.float32))
+
+
+def test_a_patient_who_comes_settled_is_believed_to_be() -> None:
+    batch = live(Warfarin(belief=True, actions="dose", start="maintenance"), 300, [])
+    believed = np.exp(batch.obs[:, FIRST + 3])
+    assert abs(believed.mean() - 2.5) < 0.25
+    steady = live(Warfarin(belief=True, actions="dose", start="maintenance", noise_cv=0.0), 100, [])
+    before = steady.obs[:, FIRST + 6 :].copy()
+    for dose in (steady.obs[:, 8:9].copy(),) * 3:
+        steady.step(dose)
+    np.testing.assert_allclose(before, steady.obs[:, FIRST + 6 :], atol=0.02)
+
+
+def test_it_is_not_told_of_missed_doses_or_of_another_model() -> None:
+    """The filter follows the doses that were ordered: what was missed it can only infer from the tests."""
+    options = Warfarin(belief=True, actions="dose", adherence=0.5, schedule="clinic", noise_cv=0.0)
+    whole = Warfarin(belief=True, actions="dose", schedule="clinic", noise_cv=0.0)
+    one, two = live(options, 50, [5.0]), live(whole, 50, [5.0])  # no test after day 1 yet
+    np.testing.assert_allclose(one.obs[:, FIRST:], two.obs[:, FIRST:], atol=1e-6)
+    other = live(Warfarin(belief=True, actions="dose", model="hamberg2007"), 50, [5.0] * 10)
+    assert np.isfinite(other.obs).all()

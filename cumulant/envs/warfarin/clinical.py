@@ -76,11 +76,11 @@ def pack(
         **_headline(comparisons, own_key),
         "columns": COLUMNS,
         "comparisons": comparisons,
-        "subgroups": stress.subgroups(field, patients),
+        "subgroups": stress.subgroups(field, patients) + stress.burdened(agents, options, episodes, seed),
         "margin": stress.MARGIN,
         "least_members": stress.LEAST_MEMBERS,
         "tails": stress.tails(field, np.random.default_rng(seed)),
-        "robustness": stress.robustness(agents, options, episodes, seed, field),
+        "robustness": stress.robustness(agents, options, max(episodes // 2, 2), seed),
         "calibration": stress.calibration(agents, options, episodes, seed),
         "notice": NOTICE,
     }

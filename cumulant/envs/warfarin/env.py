@@ -82,7 +82,7 @@ TEST_DAY = MEASURED + 4  # and the days on which they were measured
 ALIVE, INR, ALIVE_STROKES = TEST_DAY + 4, TEST_DAY + 5, TEST_DAY + 6
 BODY = ALIVE_STROKES + 1  # from here on, the columns of the patient's model
 # Parameters; from _TESTED on, whether day 1, 2, ... is a test day; then the table of the actions; from params[_PEOPLE]
-# on, ``People.block``.
+# on, ``People.block``. The columns of the filter begin at _BELIEF, 0 for none.
 _START_DOSE, _DAYS, _NOISE, _DEATH_ENDS, _BLEED_ENDS, _LEVEL, _BELIEF, _PEOPLE, _TESTED = range(9)
 
 
@@ -161,7 +161,8 @@ class Warfarin(people.People):
         numbers[_START_DOSE], numbers[_DAYS], numbers[_NOISE] = self.start_dose_mg, self.days, self.noise_cv
         numbers[_DEATH_ENDS], numbers[_BLEED_ENDS] = self.death_ends, self.bleed_ends
         table = actions.table(self.actions, self.tablets_mg)
-        numbers[_LEVEL], numbers[_BELIEF] = _OBSERVE.index(self.observe), self.belief
+        numbers[_LEVEL] = _OBSERVE.index(self.observe)
+        numbers[_BELIEF] = BODY + patients.BODY_SIZES[self.model] if self.belief else 0.0
         numbers[_PEOPLE] = _TESTED + len(tested) + len(table)
         low, high = _bounds(self)
         reward = resolve(self.reward, REWARDS)
@@ -202,9 +203,7 @@ class Warfarin(people.People):
         return clinical.pack(agents, dataclasses.replace(self, hazard_multiplier=1.0), episodes, seed, label, ceilings)
 
 
-def obs_names(
-    observe: str = "standard", model_name: str = "hamberg2010", *, believes: bool = False
-) -> tuple[str, ...]:
+def obs_names(observe: str = "standard", model_name: str = "hamberg2010", *, believes: bool = False) -> tuple[str, ...]:
     """Return what each number of an observation is, with its unit.
 
     Args:
@@ -253,7 +252,7 @@ def _measure(key: np.uint64, i: int, day: int, params: np.ndarray, state: np.nda
         state[i, TEST_DAY + k] = day if first else state[i, TEST_DAY + k - 1]
     state[i, MEASURED], state[i, TEST_DAY] = measured, day
     if params[_BELIEF] > 0.0:
-        belief.learn(state, i, state.shape[1] - belief.SIZE, measured)
+        belief.learn(state, i, int(params[_BELIEF]), measured)
 
 
 @njit(cache=True, error_model="numpy")
@@ -273,7 +272,7 @@ def _observe(i: int, day: int, params: np.ndarray, state: np.ndarray, obs: np.nd
         obs[i, 20] = state[i, INR]
         patients.observe_body(state, i, BODY, obs[i, 21:])
     if params[_BELIEF] > 0.0:
-        belief.tell(state, i, state.shape[1] - belief.SIZE, obs, obs.shape[1] - belief.NUM_MOMENTS)
+        belief.tell(state, i, int(params[_BELIEF]), obs, obs.shape[1] - belief.NUM_MOMENTS)
 
 
 @njit(cache=True, error_model="numpy")
@@ -286,7 +285,7 @@ def _reset(mask: np.ndarray, key: np.ndarray, params: np.ndarray, state: np.ndar
             state[i, DOSE : DOSE + 3] = before_mg if before_mg > 0.0 else params[_START_DOSE]
             state[i, TEST_DAY] = 0.0
             if params[_BELIEF] > 0.0:
-                belief.start(state, i, state.shape[1] - belief.SIZE, params[_LEVEL] > 0.0, before_mg)
+                belief.start(state, i, int(params[_BELIEF]), params[_LEVEL] > 0.0, before_mg)
             _measure(key[i], i, 1, params, state)
             _observe(i, 1, params, state, obs)
 
@@ -314,7 +313,7 @@ def _live_a_day(
     else:
         inr = patients.live(key, day, dose_mg, state, i, BODY, params, of)
     if params[_BELIEF] > 0.0:
-        belief.advance(state, i, state.shape[1] - belief.SIZE, dose_mg)
+        belief.advance(state, i, int(params[_BELIEF]), dose_mg)
     alive, table, multiplier = state[i, ALIVE], int(params[of + people.HARM]), params[of + people.MULTIPLIER]
     bleed_risk = harm.bleed_probability(inr, table, multiplier)
     clot_risk = harm.thromboembolism_probability(inr, table, multiplier)

@@ -21,6 +21,8 @@ from cumulant.stats import bootstrap_interval, mean_interval, merged_interval, o
 UW = ("uw", "uw_initiation", "uw_initiation_10")
 MARGIN, LEAST_MEMBERS = 0.5, 500
 TAILS = (0.10, 0.05)
+BURDENS: dict[str, Any] = {"drugs": "cohort", "adherence": 0.79}
+_BURDENED = ("Interacting drug", "Doses missed")
 CALIBRATION_DAYS = (1, 8, 15, 22)
 
 
@@ -33,7 +35,11 @@ def divisions(patients: Patients) -> dict[str, list[tuple[str, np.ndarray]]]:
         "Age": [("under 65", age < 65), ("65 to 74", (age >= 65) & (age < 75)), ("75 and over", age >= 75)],
         "Race (never observed)": [(name, patients.race == k) for k, name in enumerate(RACES)],
         "Interacting drug": [*drug, ("inducer", patients.inducer)],
-        "Doses missed": [("up to 5 %", missed <= 5), ("5 to 20 %", (missed > 5) & (missed <= 20)), ("more", missed > 20)],
+        "Doses missed": [
+            ("up to 5 %", missed <= 5),
+            ("5 to 20 %", (missed > 5) & (missed <= 20)),
+            ("more", missed > 20),
+        ],
     }
 
 
@@ -46,6 +52,8 @@ def subgroups(field: Field, patients: Patients) -> list[dict[str, Any]]:
     rivals = field.rivals
     found = []
     for title, members in divisions(patients).items():
+        if sum(bool(who.any()) for _, who in members) < 2:  # nobody differs
+            continue
         rows = []
         for name, who in members:
             if who.sum() < 2:
@@ -119,6 +127,22 @@ def cvar(values: np.ndarray, share: float) -> np.ndarray:
     return np.partition(values, count - 1, axis=-1)[..., :count].mean(axis=-1)
 
 
+def burdened(agents: Mapping[int, Agent], options: Warfarin, episodes: int, seed: int) -> list[dict[str, Any]]:
+    """Return the subgroups by drug and by missed doses in a world that has both, where the policy's own has none.
+
+    Args:
+        agents: By seed.
+        options: What they were trained in.
+        episodes: B.
+        seed: Which patients.
+    """
+    changed = dataclasses.replace(options, **BURDENS)
+    patients = Patients.from_state(held_out(changed, episodes, seed).state)
+    groups = subgroups(play(agents, changed, episodes, seed), patients)
+    with_both = "in a world with drugs and missed doses"
+    return [group | {"title": f"{group['title']}, {with_both}"} for group in groups if group["title"] in _BURDENED]
+
+
 def worlds(options: Warfarin) -> dict[str, dict[str, Any]]:
     """Return other worlds than the policy's own: name -> options that change."""
     found: dict[str, dict[str, Any]] = {
@@ -143,9 +167,7 @@ def _differs(options: Warfarin, changed: Mapping[str, Any]) -> bool:
     return any(getattr(options, name) != value for name, value in changed.items())
 
 
-def robustness(
-    agents: Mapping[int, Agent], options: Warfarin, episodes: int, seed: int, first: Field
-) -> list[dict[str, Any]]:
+def robustness(agents: Mapping[int, Agent], options: Warfarin, episodes: int, seed: int) -> list[dict[str, Any]]:
     """Return how the agents fare in other worlds, beside the best protocol of each world.
 
     Args:
@@ -153,11 +175,10 @@ def robustness(
         options: What they were trained in.
         episodes: B.
         seed: Which patients.
-        first: Everybody in that world.
     """
     rows = []
     for name, changed in worlds(options).items():
-        field = play(agents, dataclasses.replace(options, **changed), episodes, seed) if changed else first
+        field = play(agents, dataclasses.replace(options, **changed), episodes, seed)
         best, best_returns = next(iter(field.rivals.items()))
         everybody = np.ones(len(best_returns), bool)
         rows.append(
