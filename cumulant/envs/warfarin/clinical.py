@@ -22,7 +22,7 @@ from cumulant.envs.warfarin.measures import COLUMNS, NOTES, returns
 from cumulant.envs.warfarin.patients import Patients
 from cumulant.stats import bootstrap_interval, mean_interval, merged_interval
 
-SCHEDULES = {
+SCHEDULES: dict[str, tuple[Any, str, str]] = {
     "A": (
         "clinic",
         "A. INR on the clinic's days, for all",

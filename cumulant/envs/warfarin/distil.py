@@ -208,7 +208,7 @@ class DoseTable:
         target = seen.action.reshape(len(cell), -1)[:, 0] - (
             reckoned_from(seen.obs, self.options) if self.numbers else 0.0
         )
-        self.count = np.bincount(cell, minlength=size)
+        self.count = np.bincount(cell, minlength=size).astype(np.float64)
         self.value = np.zeros(size)
         for k in range(size):
             own = target[cell == k]

@@ -94,7 +94,7 @@ def comparison(field: Field, key: str, title: str, note: str, label: str) -> dic
     """Return a table of everybody: agent, protocols, ceilings and floors, each the best first."""
     best, best_returns = next(iter(field.rivals.items()))
     order = ("agent", "protocol", "ceiling", "floor")
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in sorted(
         field.others, key=lambda name: (order.index(field.kinds[name]), -returns(field.others[name]).mean())
     ):
