@@ -16,7 +16,8 @@ from typing import Any
 
 from cumulant.errors import Interrupted, RunError, StorageError
 from cumulant.processes import Workers, cores
-from cumulant.stats import Interval, merged_interval
+from cumulant.seeds import merged_interval
+from cumulant.stats import Interval
 
 Progress = Callable[[int, dict[str, float]], None]
 _BOTH = "from the lowest to the highest end of both seeds' own 95 % intervals"
@@ -184,7 +185,7 @@ def merge_evaluations(directory: Path) -> None:
 def merge(evaluations: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
     """Return one evaluation that speaks for several seeds.
 
-    The agent's figures become means over seeds; their intervals are those of ``stats.merged_interval``. Everything that
+    The agent's figures become means over seeds; their intervals are those of ``seeds.merged_interval``. Everything that
     is not the agent's (protocols on the same patients) is the same in all of them. Trajectories and the policy map are
     those of the first seed, and say so.
 

@@ -20,7 +20,8 @@ from cumulant.envs.warfarin.env import Warfarin
 from cumulant.envs.warfarin.field import Agent, Field, comparison, measure, play
 from cumulant.envs.warfarin.measures import COLUMNS, NOTES, returns
 from cumulant.envs.warfarin.patients import Patients
-from cumulant.stats import bootstrap_interval, mean_interval, merged_interval
+from cumulant.seeds import merged_interval
+from cumulant.stats import bootstrap_interval, mean_interval
 
 SCHEDULES: dict[str, tuple[Any, str, str]] = {
     "A": (

@@ -1,7 +1,7 @@
 """A trained policy, which may be several seeds, among everybody else on the same held-out patients.
 
 Several seeds of a training are one agent: its figures are means over seeds, and its intervals hold both what another
-seed would have learned and what other patients would have shown (``stats.merged_interval``).
+seed would have learned and what other patients would have shown (``seeds.merged_interval``).
 
 Axes: T days, B patients.
 """
@@ -18,7 +18,8 @@ from cumulant.envs.warfarin import protocols
 from cumulant.envs.warfarin.course import Act, Course, play_agent, play_protocol
 from cumulant.envs.warfarin.env import Warfarin
 from cumulant.envs.warfarin.measures import COLUMNS, metrics, returns
-from cumulant.stats import Interval, merged_interval, over_seeds
+from cumulant.seeds import merged_interval, over_seeds
+from cumulant.stats import Interval
 
 
 @dataclass(frozen=True)

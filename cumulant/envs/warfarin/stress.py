@@ -16,7 +16,8 @@ from cumulant.envs.warfarin.course import held_out
 from cumulant.envs.warfarin.env import Warfarin
 from cumulant.envs.warfarin.field import Agent, Field, gain, measure, play
 from cumulant.envs.warfarin.patients import RACES, SENSITIVITIES, Patients
-from cumulant.stats import bootstrap_interval, mean_interval, merged_interval, over_seeds
+from cumulant.seeds import merged_interval, over_seeds
+from cumulant.stats import bootstrap_interval, mean_interval
 
 UW = ("uw", "uw_initiation", "uw_initiation_10")
 MARGIN, LEAST_MEMBERS = 0.5, 500
