@@ -163,8 +163,26 @@ def _gaps(pack: Mapping[str, Any]) -> TextTable:
 
 
 def _shield(pack: Mapping[str, Any]) -> TextTable:
-    rows = [tuple(map(str, row)) for row in pack["shield"]["rows"]]
-    return TextTable("The safety shield", pack["shield"]["note"], tuple(pack["shield"]["heads"]), tuple(rows))
+    known = pack["shield"]
+    rows = [
+        (
+            f"{row['label']} the shield",
+            measured(row["return"]),
+            measured(row["in_range"], 1),
+            measured(row["above_4"]),
+            "" if row["overrides"] is None else measured(row["overrides"], 1),
+        )
+        for row in known["rows"]
+    ]
+    rows += [(f"{rule['name']}: {rule['says']}", "", "", "", measured(rule["share"], 1)) for rule in known["rules"]]
+    trained = (
+        f"It was trained with the shield '{known['trained_with']}'."
+        if known["trained_with"]
+        else "It was trained without."
+    )
+    note = f"{trained} Beneath: on how many mornings each rule changed its dose."
+    heads = ("", "return", "true TTR, %", "INR > 4, %", "overridden, % of mornings")
+    return TextTable("The safety shield", note, heads, tuple(rows))
 
 
 def _calibration(pack: Mapping[str, Any]) -> TextTable:

@@ -124,6 +124,18 @@ def test_two_seeds_are_one_agent(field: Field) -> None:
     assert found.high > max(parts)
 
 
+def test_the_shield_is_shown_with_its_overrides(pack: dict[str, Any]) -> None:
+    without, behind = pack["shield"]["rows"]
+    assert without["return"]["mean"] == pytest.approx(pack["return_mean"])
+    courses = [play_agent(act, Warfarin(shield="standard"), BATCH, 3) for act in (by_threshold, cautious)]
+    assert behind["return"]["mean"] == pytest.approx(np.mean([returns(course).mean() for course in courses]))
+    overridden = np.mean([100 * course.columns["override"].mean() for course in courses])
+    assert behind["overrides"]["mean"] == pytest.approx(overridden)
+    assert overridden > 5.0
+    shares = {rule["name"]: rule["share"]["mean"] for rule in pack["shield"]["rules"]}
+    assert shares["hold"] == pytest.approx(np.mean([100 * c.columns["override_hold"].mean() for c in courses]))
+
+
 def test_worlds_change_what_they_say(pack: dict[str, Any]) -> None:
     rows = {row["world"]: row for row in pack["robustness"]}
     assert set(rows) == {"as it was trained", *(name for name in stress.worlds(Warfarin()))} - {"Hamberg 2010"}

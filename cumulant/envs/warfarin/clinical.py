@@ -82,6 +82,7 @@ def pack(
         "least_members": stress.LEAST_MEMBERS,
         "tails": stress.tails(field, np.random.default_rng(seed)),
         "robustness": stress.robustness(agents, options, max(episodes // 2, 2), seed),
+        "shield": stress.shielded(agents, options, episodes, seed),
         "calibration": stress.calibration(agents, options, episodes, seed),
         "notice": NOTICE,
     }

@@ -131,9 +131,7 @@ def play_protocol(name: str, options: Warfarin, episodes: int, seed: int, *, own
         seed: Which patients.
         own_schedule: Test when the protocol asks for it.
     """
-    plain = dataclasses.replace(
-        options, schedule="daily", actions="dose", observe="standard", belief=False, shield=""
-    )
+    plain = dataclasses.replace(options, schedule="daily", actions="dose", observe="standard", belief=False, shield="")
     batch = held_out(plain, episodes, seed)
     protocol = protocols.make(name)
     protocol.start(Patients.from_state(batch.state))

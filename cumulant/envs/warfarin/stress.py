@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from cumulant.envs.warfarin import protocols
-from cumulant.envs.warfarin.course import held_out
+from cumulant.envs.warfarin import protocols, shield
+from cumulant.envs.warfarin.course import held_out, play_agent
 from cumulant.envs.warfarin.env import Warfarin
 from cumulant.envs.warfarin.field import Agent, Field, gain, measure, play
 from cumulant.envs.warfarin.patients import RACES, SENSITIVITIES, Patients
@@ -195,6 +195,36 @@ def robustness(agents: Mapping[int, Agent], options: Warfarin, episodes: int, se
             }
         )
     return rows
+
+
+def shielded(agents: Mapping[int, Agent], options: Warfarin, episodes: int, seed: int) -> dict[str, Any]:
+    """Return how the agents fare with the standard shield and without it, and how often each rule changes their doses.
+
+    A policy that needs its shield often is not safe by itself; one that was trained without it and meets it now may do worse
+    behind it than without.
+
+    Args:
+        agents: By seed.
+        options: What they were trained in.
+        episodes: B.
+        seed: Which patients.
+    """
+    rows = []
+    for name, on in (("without", ""), ("with", "standard")):
+        world = dataclasses.replace(options, shield=on)
+        field = Field({number: play_agent(a.act, world, episodes, seed) for number, a in agents.items()}, {}, {})
+        everybody = np.ones(episodes, bool)
+        row: dict[str, Any] = {"label": name, "return": measure(over_seeds(field.agent_returns))}
+        row |= {column: _share(field, column, everybody) for column in ("in_range", "above_4")}
+        row["overrides"] = _share(field, "override", everybody) if on else None
+        rows.append(row)
+    rules = {rule.name: rule for rule in shield.resolve("standard")}
+    fired = {name: _share(field, f"override_{name}", everybody) for name in rules}
+    return {
+        "rows": rows,
+        "trained_with": options.shield,
+        "rules": [{"name": name, "says": rules[name].says, "share": share} for name, share in fired.items()],
+    }
 
 
 def calibration(agents: Mapping[int, Agent], options: Warfarin, episodes: int, seed: int) -> list[dict[str, Any]]:
