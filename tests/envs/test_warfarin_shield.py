@@ -14,6 +14,7 @@ from gymnasium.utils.env_checker import check_env
 from cumulant.envs.batched import Batch, BatchVectorEnv, SingleEnv
 from cumulant.envs.warfarin import course, shield
 from cumulant.envs.warfarin.env import Warfarin
+from cumulant.envs.warfarin.patients import Patients
 from cumulant.envs.warfarin.shield import RULES, Rule, Situation
 from cumulant.envs.warfarin.shield_wrappers import Seen, ShieldedEnv, ShieldedVectorEnv
 from cumulant.errors import ConfigError, UsageError
@@ -25,7 +26,7 @@ def morning(**known: Any) -> Situation:
     """One ordinary morning, but for what is said."""
     usual = {
         "day": 10.0, "inr": 2.5, "inr_age_days": 0.0, "usual_mg": 5.0, "week_low_mg": 5.0, "days_since_rise": 99.0,
-        "age_years": 67.0, "weight_kg": 90.0, "bled": False,
+        "age_years": 67.0, "weight_kg": 90.0, "bled": False, "new_drug": False,
     }  # fmt: skip
     known = usual | known
     return Situation(started=np.array([known["day"] > 1]), **{name: np.array([value]) for name, value in known.items()})
@@ -54,6 +55,7 @@ def morning(**known: Any) -> Situation:
         ("hold", {"inr": 5.1, "inr_age_days": 3.0}, 4.0, 4.0),  # three days, not a week on one old test
         ("defer", {"inr": 9.1}, 4.0, 0.0),
         ("defer", {"bled": True}, 4.0, 0.0),
+        ("defer", {"new_drug": True}, 8.0, 5.0),
         ("defer", {"age_years": 29.0}, 8.0, 5.0),
         ("defer", {"weight_kg": 39.0, "usual_mg": 3.0}, 8.0, 3.0),
         ("defer", {"weight_kg": 161.0}, 2.0, 5.0),
@@ -167,6 +169,7 @@ HALF = [Rule("half", "half of everything", lambda now, wanted: wanted / 2)]
 BROKEN = [Rule("broken", "raises", lambda now, wanted: wanted[:, 3])]
 NEGATIVE = [Rule("negative", "a dose below nothing", lambda now, wanted: wanted - 100.0)]
 TWICE = [QUIET[0], QUIET[0]]
+DEFER = [BY_NAME["defer"]]
 
 
 def test_rules_of_ones_own() -> None:
@@ -208,6 +211,32 @@ def test_patients_on_maintenance_have_started() -> None:
         rise = batch.outcomes[:, batch.outcome_names.index("dose_mg")] - before
         assert (rise[before < 8.0] <= most + 0.25).all()
         assert rise.max() > 1.5
+
+
+def test_a_new_drug_is_a_clinicians() -> None:
+    """Whoever begins one keeps the usual dose on the first three days, and nobody else does."""
+    batch = Batch(
+        Warfarin(actions="dose", drugs="starting", shield=f"{__name__}:DEFER").kernel(), 400, 0, autoreset=False
+    )
+    people = Patients.from_state(batch.state)
+    column = batch.outcome_names.index("override_defer")
+    strange = (people.age_years < 30) | (people.weight_kg < 40) | (people.weight_kg > 160)
+    fired = []
+    for day in range(1, 31):
+        batch.step(
+            np.full((400, 1), 0.5 + day % 2, np.float32)
+        )  # never the dose of the day before, never an INR above 9
+        fired.append(batch.outcomes[:, column].copy())
+    begun = (people.drug > 0) & (people.drug_day >= 2) & (people.drug_day <= 28) & ~strange
+    assert begun.sum() > 5
+    when = np.array(fired)[:, begun]
+    expected = (np.arange(1, 31)[:, None] >= people.drug_day[begun]) & (
+        np.arange(1, 31)[:, None] < people.drug_day[begun] + 3
+    )
+    first = when.argmax(axis=0) + 1
+    np.testing.assert_array_equal(first, people.drug_day[begun])
+    assert not (when * ~expected).any()
+    assert not np.array(fired)[:, (people.drug == 0) & ~strange].any()
 
 
 def test_wrapper_and_option_are_the_same_shield() -> None:

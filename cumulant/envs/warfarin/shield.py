@@ -2,7 +2,7 @@
 
 Each rule maps the wanted dose to the dose that it allows; they are applied in order, and each sees what those before it left.
 Every override is counted by rule. The shield knows what a clinic knows: the newest measured INR and its age, the doses of the
-last week, age, weight, and whether the patient bled yesterday.
+last week, age, weight, and whether the patient bled yesterday or has just begun a drug that interacts.
 
 An option of the environment, ``shield = standard``, puts it into training and evaluation, whatever the action set; its
 overrides are outcome columns, ``override`` and ``override_<rule>``. ``shield_wrappers`` has it for any Gymnasium environment that
@@ -42,6 +42,7 @@ class Situation:
         age_years: Age.
         weight_kg: Weight.
         bled: Whether there was a major bleed on the day before.
+        new_drug: Whether a drug that interacts was begun in the last 3 days.
         started: Who has had a dose; no rule about changes limits a first one.
     """
 
@@ -54,6 +55,7 @@ class Situation:
     age_years: np.ndarray
     weight_kg: np.ndarray
     bled: np.ndarray
+    new_drug: np.ndarray
     started: np.ndarray
 
 
@@ -89,12 +91,12 @@ def at_most(name: str, says: str, limit: Callable[[Situation], np.ndarray]) -> R
 
 def _deferred(now: Situation) -> np.ndarray:
     strange = (now.age_years < 30.0) | (now.weight_kg < 40.0) | (now.weight_kg > 160.0)
-    return now.bled | ((now.inr > 9.0) & (now.inr_age_days <= 2)) | strange
+    return now.bled | ((now.inr > 9.0) & (now.inr_age_days <= 2)) | strange | now.new_drug
 
 
 def _clinicians_dose(now: Situation, wanted: np.ndarray) -> np.ndarray:
     """Return what stands for a clinician: nothing after a bleed or above INR 9, else the usual dose."""
-    stop = now.bled | (now.inr > 9.0)
+    stop = now.bled | ((now.inr > 9.0) & (now.inr_age_days <= 2))
     return np.where(
         _deferred(now), np.where(stop, 0.0, np.where(now.started, now.usual_mg, np.minimum(wanted, 5.0))), wanted
     )
@@ -130,7 +132,8 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "defer",
-        "INR above 9, a bleed, under 30 years, under 40 or over 160 kg: a clinician decides (none, or the usual dose)",
+        "INR above 9, a bleed, a new drug, under 30 years, under 40 or over 160 kg: a clinician decides (here: none in the first "
+        "two cases, else the usual dose)",
         _clinicians_dose,
     ),
     Rule(
@@ -251,6 +254,7 @@ def situation(
     inr_age_days: np.ndarray,
     age_years: np.ndarray,
     weight_kg: np.ndarray,
+    new_drug: np.ndarray | None = None,
 ) -> Situation:
     """Return the situation of this morning from what is seen and what is remembered."""
     doses = memory[:, _DOSES:]
@@ -266,6 +270,7 @@ def situation(
         age_years=age_years,
         weight_kg=weight_kg,
         bled=memory[:, _BLED] > 0.0,
+        new_drug=np.zeros(len(usual), bool) if new_drug is None else new_drug,
         started=(day > 1) | (doses > 0.0).any(axis=1),
     )
 

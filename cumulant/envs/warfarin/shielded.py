@@ -54,6 +54,7 @@ def shielded(options: Warfarin) -> Kernel:
         outcomes: np.ndarray,
     ) -> None:
         memory, day = state[:, own:], clock + 1.0
+        since = day - state[:, patients.DRUG_DAY]
         columns = np.asarray(action, np.float64).reshape(len(clock), -1)
         wanted = actions.proposed_by(table, shield.base_mg(memory), columns)
         now = shield.situation(
@@ -63,6 +64,7 @@ def shielded(options: Warfarin) -> Kernel:
             day - state[:, env.TEST_DAY],
             state[:, patients.AGE],
             state[:, patients.WEIGHT],
+            (state[:, patients.DRUG] > 0.0) & (state[:, patients.DRUG_DAY] >= 1.0) & (np.abs(since - 1.0) <= 1.0),
         )
         ordered = (columns[:, 0] >= moves if moves else columns[:, -1] > 0.5) if orders else None
         decision = shield.decide(rules, now, wanted, ordered)
