@@ -95,6 +95,13 @@ def test_before_the_first_dose_it_knows_no_more_than_the_age() -> None:
     np.testing.assert_allclose(one.obs[:, FIRST : FIRST + 3], two.obs[:, FIRST : FIRST + 3], atol=1e-6)
 
 
+def test_a_policy_that_sees_the_filter_is_evaluated_like_any_other() -> None:
+    act = lambda obs: np.clip(np.exp(obs[:, FIRST : FIRST + 1]) * 5.0, 0, 15).astype(np.float32)  # noqa: E731
+    found = Warfarin(belief=True, actions="dose").evaluation(act, 60, 0, "by belief")
+    assert found["return_mean"] > 10.0
+    assert "policy_map" not in found  # what is believed cannot be varied with the INR
+
+
 def test_names_bounds_and_state_fit() -> None:
     for observe in ("standard", "genotype", "all"):
         options = Warfarin(belief=True, observe=observe)  # type: ignore[arg-type]

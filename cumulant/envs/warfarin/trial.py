@@ -146,6 +146,6 @@ def evaluation(
         ),
         "notice": NOTICE,
     }
-    if options.observe != "all":  # a map cannot vary the hidden truth together with the INR
+    if options.observe != "all" and not options.belief:  # a map cannot vary what else is seen together with the INR
         result["policy_map"] = charts.policy_map(act, options)
     return result
