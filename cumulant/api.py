@@ -23,6 +23,7 @@ from cumulant.envs import lookup
 from cumulant.errors import ConfigError, RunError, UsageError
 from cumulant.group import members
 from cumulant.ranking import rank as rank
+from cumulant.simulation import simulate as simulate
 from cumulant.spec import check_spec, check_trust, code_in, make_spec, read_spec, same_environment, whole, written_by
 from cumulant.sweeps import SweepResult as SweepResult
 from cumulant.sweeps import read_plan as read_plan

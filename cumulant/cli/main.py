@@ -21,6 +21,7 @@ VERBS = {
     "evaluate": "evaluate a run on held-out episodes or texts",
     "report": "write a run's report.html again and show it here",
     "compare": "put several runs side by side",
+    "simulate": "let simulated patients live under a dose or a protocol; nothing is learned",
     "rank": "say which of two responses is better: preferences for a reward model",
     "list": "list algorithms, environments, protocols and embedded data",
     "copy": "write an editable copy of an algorithm",
