@@ -15,7 +15,7 @@ TRAIN = ("train", "ppo", "CartPole-v1", "--quiet")
 SHORT = ("--quiet", "--total-steps", "256", "--num-envs", "4", "--horizon", "32", "--eval-episodes", "4")
 
 MISTAKES = {
-    "verb": (["evalaute"], 2, "no verb 'evalaute': did you mean 'evaluate'?"),
+    "verb": (["evalaute"], 2, "no verb 'evalaute': did you mean 'evaluate'"),
     "no words": (["train"], 2, "name an algorithm and an environment, as in `cumulant train ppo warfarin`"),
     "one word": (["train", "ppo"], 2, "name an algorithm and an environment"),
     "algorithm": (["train", "poo", "warfarin"], 2, "no algorithm 'poo': did you mean 'ppo' or 'dpo'?"),
