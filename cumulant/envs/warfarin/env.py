@@ -26,8 +26,10 @@ from numba import njit
 
 from cumulant.envs.batched import Kernel
 from cumulant.envs.counter_rng import normal, uniform
+from cumulant.envs.dosing import Dosing
 from cumulant.envs.warfarin import NOTICE, actions, belief, harm, model, patients, people, shielded
 from cumulant.envs.warfarin.actions import ACTIONS, DOSE_MAX
+from cumulant.envs.warfarin.checks import DOSING
 from cumulant.errors import ConfigError
 from cumulant.reward import Reward, Term, resolve
 
@@ -91,6 +93,7 @@ class Warfarin(people.People):
     """Dose warfarin by noisy INR through a patient's first 30 days (Hamberg 2010; simulated patients)."""
 
     notice: ClassVar[str] = NOTICE
+    dosing: ClassVar[Dosing] = DOSING
 
     schedule: Literal["daily", "clinic", "ordered"] = "daily"
     """INR every morning; on days 1, 3, 5, 7, 10, 14, 21, 28 (then weekly); or on day 1 and when the agent orders it."""
