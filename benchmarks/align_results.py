@@ -2,6 +2,7 @@
 
     python benchmarks/align_results.py --preset demo --write     a quarter of an hour on two cores
     python benchmarks/align_results.py --preset full --write     three betas, three seeds: hours; goes on where it stopped
+    python benchmarks/align_results.py --seeds 2 --stages sft reward_model rlhf --page align_seeds --write     some stages only
 
 The figures are those of the report; samples are the first ones, not picked.
 """
@@ -9,13 +10,17 @@ The figures are those of the report; samples are the first ones, not picked.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from measure import RESULTS, table
 
 import cumulant
+from cumulant.pipelines import align
+from cumulant.pipelines.recipes import make_recipe
 from cumulant.report.align_terminal import AlignProgress
 
 FIGURES = {
@@ -35,14 +40,18 @@ GOALS = """## Goals
 """
 
 
-def made(preset: str, out: Path) -> dict[str, Any]:
+def made(preset: str, out: Path, seeds: int | None = None, stages: Sequence[str] = ()) -> dict[str, Any]:
     """Carry a preset out, or go on with it, and return its judgement."""
+    recipe = make_recipe(preset, None, None, 0, seeds)
+    if stages:
+        recipe = dataclasses.replace(recipe, stages=tuple(recipe.stage(name) for name in stages))
     with AlignProgress(f"align, {preset}") as watcher:
         if (out / "judgement.json").exists():
             return json.loads((out / "judgement.json").read_text(encoding="utf-8"))
         if out.exists():
             return cumulant.resume_alignment(out, watcher=watcher)
-        return cumulant.align(preset, out=out, watcher=watcher)
+        align.start(out, recipe, watcher)
+        return cumulant.resume_alignment(out)  # nothing is left to do but the report
 
 
 def shown(figure: dict[str, float] | None, scale: float, digits: int) -> str:
@@ -72,8 +81,9 @@ def goals(found: dict[str, Any]) -> str:
             ">= 0.9",
             f"{models['rlhf']['distinct_2']['value'] / models['sft']['distinct_2']['value']:.2f}",
         ),
-        ("DPO beats SFT, by words", ">= 65 %", shown(models["dpo"]["win_bag_of_words"], 100, 0) + " %"),
     ]
+    if "dpo" in models:
+        rows.append(("DPO beats SFT, by words", ">= 65 %", shown(models["dpo"]["win_bag_of_words"], 100, 0) + " %"))
     if free is not None:
         ratio = free["kl_nats"]["value"] / models["rlhf"]["kl_nats"]["value"]
         diversity = free["distinct_2"]["value"] / models["sft"]["distinct_2"]["value"]
@@ -84,7 +94,7 @@ def goals(found: dict[str, Any]) -> str:
     return GOALS + "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def page(found: dict[str, Any]) -> str:
+def page(found: dict[str, Any], command: str) -> str:
     """Return the page."""
     heads = ["model", *(head for head, _, _ in FIGURES.values())]
     rows = [
@@ -96,7 +106,7 @@ def page(found: dict[str, Any]) -> str:
     parts = [
         f"# What `cumulant align --preset {found['preset']}` reaches",
         "",
-        f"Written by `python benchmarks/align_results.py --preset {found['preset']} --write`. "
+        f"Written by `python benchmarks/align_results.py {command}`. "
         f"{found['prompts']} held-out prompts, "
         f"{'seeds ' if len(seeds) > 1 else 'seed '}{', '.join(map(str, seeds))}; intervals over "
         f"{'seeds' if len(seeds) > 1 else 'prompts'}. {found['notice']}",
@@ -131,14 +141,20 @@ def main() -> None:
     """Make the alignment and print or write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", default="demo")
-    parser.add_argument("--out", type=Path, help="directory of the alignment (default: runs/align_results/PRESET)")
+    parser.add_argument("--seeds", type=int, help="how many (default: the preset's)")
+    parser.add_argument("--stages", nargs="+", default=[], help="only these (default: all)")
+    parser.add_argument("--out", type=Path, help="directory of the alignment (default: runs/align_results/PAGE_PRESET)")
+    parser.add_argument("--page", default="align", help="name of the page")
     parser.add_argument("--write", action="store_true", help="write the page")
     args = parser.parse_args()
-    text = page(made(args.preset, args.out or Path("runs/align_results") / args.preset))
+    command = f"--preset {args.preset}" + (f" --seeds {args.seeds}" if args.seeds else "")
+    command += (f" --stages {' '.join(args.stages)}" if args.stages else "") + f" --page {args.page} --write"
+    out = args.out or Path("runs/align_results") / f"{args.page}_{args.preset}"
+    text = page(made(args.preset, out, args.seeds, args.stages), command)
     print(text)
     if args.write:
         RESULTS.mkdir(exist_ok=True)
-        (RESULTS / "align.md").write_text(text, encoding="utf-8")
+        (RESULTS / f"{args.page}.md").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
