@@ -252,6 +252,17 @@ def test_many_patients_are_treated_as_each_alone() -> None:
             np.testing.assert_allclose(doses[:, i], one, err_msg=name)
 
 
+@pytest.mark.parametrize("name", [name for name in protocols.PROTOCOLS if name not in ("zero", "fixed5", "oracle")])
+def test_patients_who_come_with_a_dose_keep_it_and_are_adjusted_from_there(name: str) -> None:
+    calm, _ = course(name, dict.fromkeys(range(1, 15), 2.5), 14, maintenance_mg=3.7)
+    np.testing.assert_allclose(calm, 3.7)
+    low, _ = course(name, dict.fromkeys(range(1, 15), 1.4), 14, maintenance_mg=3.7)
+    assert low[0] == 3.7
+    assert 3.7 < low[-1] < 12.0
+    high, _ = course(name, dict.fromkeys(range(1, 15), 3.5), 14, maintenance_mg=3.7)
+    assert min(high) < 3.7
+
+
 def test_the_usual_ones_hold_the_best_on_every_schedule() -> None:
     for options, own in ((Warfarin(schedule="clinic"), False), (Warfarin(), False), (Warfarin(), True)):
         means = {

@@ -198,7 +198,7 @@ def robustness(agents: Mapping[int, Agent], options: Warfarin, episodes: int, se
 
 
 def shielded(agents: Mapping[int, Agent], options: Warfarin, episodes: int, seed: int) -> dict[str, Any]:
-    """Return how the agents fare with the standard shield and without it, and how often each rule changes their doses.
+    """Return how the agents fare with a shield, their own or the standard one, and without it, and how often each rule speaks.
 
     A policy that needs its shield often is not safe by itself; one that was trained without it and meets it now may do worse
     behind it than without.
@@ -209,8 +209,9 @@ def shielded(agents: Mapping[int, Agent], options: Warfarin, episodes: int, seed
         episodes: B.
         seed: Which patients.
     """
+    own = options.shield or "standard"
     rows = []
-    for name, on in (("without", ""), ("with", "standard")):
+    for name, on in (("without", ""), ("with", own)):
         world = dataclasses.replace(options, shield=on)
         field = Field({number: play_agent(a.act, world, episodes, seed) for number, a in agents.items()}, {}, {})
         everybody = np.ones(episodes, bool)
@@ -218,7 +219,7 @@ def shielded(agents: Mapping[int, Agent], options: Warfarin, episodes: int, seed
         row |= {column: _share(field, column, everybody) for column in ("in_range", "above_4")}
         row["overrides"] = _share(field, "override", everybody) if on else None
         rows.append(row)
-    rules = {rule.name: rule for rule in shield.resolve("standard")}
+    rules = {rule.name: rule for rule in shield.resolve(own)}
     fired = {name: _share(field, f"override_{name}", everybody) for name in rules}
     return {
         "rows": rows,

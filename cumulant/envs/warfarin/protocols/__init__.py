@@ -6,6 +6,7 @@ however often the INR is measured; a hold for a high INR, where its rule has one
 it says when to test next.
 
 Ranges of a published table are coded by their mid-points, doses are not rounded to tablets, and no vitamin K is given.
+A patient who comes with a dose, in a maintenance start, keeps it and is adjusted from there: rules for starting are left out.
 Where a source does not say how long to wait between changes, the interval is ours, and short, in the protocol's favour.
 Research and education only: these are not instructions for dosing people.
 """

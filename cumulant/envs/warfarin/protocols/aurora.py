@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cumulant.envs.warfarin.patients import Patients
-from cumulant.envs.warfarin.protocols.protocol import Protocol
+from cumulant.envs.warfarin.protocols.protocol import Protocol, usual_or
 
 
 class Aurora(Protocol):
@@ -27,7 +27,8 @@ class Aurora(Protocol):
     def start(self, patients: Patients) -> None:
         """Set the first two days' dose by age, tested on day 1 and again on day 3."""
         super().start(patients)
-        self.maintenance_mg = np.where(patients.age_years < 65.0, 10.0, 5.0)
+        self.maintenance_mg = usual_or(patients, np.where(patients.age_years < 65.0, 10.0, 5.0))
+        self.treated = patients.maintenance_mg > 0.0
         self.holding = np.zeros(len(patients), bool)
         self.skip_until = np.zeros(len(patients), np.int64)  # last day of a hold of two doses
         self.stable_days = np.zeros(len(patients), np.int64)
@@ -63,7 +64,7 @@ class Aurora(Protocol):
         )
         percent[~adjust] = 0.0
         if day == self.first_day:
-            enough = tested & (inr >= 2.0)
+            enough = tested & (inr >= 2.0) & ~self.treated
             percent[enough] = 0.0
             to_hold, to_skip = to_hold & ~enough, to_skip & ~enough
             self.maintenance_mg[enough] = 5.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cumulant.envs.warfarin.patients import Patients
-from cumulant.envs.warfarin.protocols.protocol import Protocol
+from cumulant.envs.warfarin.protocols.protocol import Protocol, usual_or
 from cumulant.envs.warfarin.protocols.uw import UW
 
 _ROUND = 1e-9  # the laboratory reports tenths, which floats do not hold exactly
@@ -44,10 +44,11 @@ class Fennerty(Protocol):
     def start(self, patients: Patients) -> None:
         """Set everybody to 10 mg, tested daily until day 4."""
         super().start(patients)
-        self.maintenance_mg[:] = 10.0
+        self.maintenance_mg = usual_or(patients, 10.0)
         self.nomogram = UW()
         self.nomogram.start(patients)
-        self.begun = np.zeros(len(patients), bool)
+        self.begun = patients.maintenance_mg > 0.0
+        self.nomogram.take_over(self.begun, self.maintenance_mg, 0)
         self.skip_until = np.zeros(len(patients), np.int64)
         self.next_test_day[:] = 1
 
@@ -55,10 +56,12 @@ class Fennerty(Protocol):
         """Return the dose of this day; see ``Protocol.dose``."""
         inr = np.where(tested, inr, 2.0)
         if day in (2, 3):
-            self.maintenance_mg = np.where(tested, _look_up(_DAY2 if day == 2 else _DAY3, inr), self.maintenance_mg)
-        self.next_test_day[~self.begun] = day + 1
+            wanted = _look_up(_DAY2 if day == 2 else _DAY3, inr)
+            self.maintenance_mg = np.where(tested & ~self.begun, wanted, self.maintenance_mg)
         if day < 4:
+            self.next_test_day[:] = day + 1
             return self.maintenance_mg.copy()
+        self.next_test_day[~self.begun] = day + 1
         known = tested & self.begun
         given = np.where(self.begun, self.nomogram.dose(day, inr, known), self.maintenance_mg)
         due = tested & ~self.begun

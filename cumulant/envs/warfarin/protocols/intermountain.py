@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cumulant.envs.warfarin.patients import Patients
-from cumulant.envs.warfarin.protocols.protocol import Protocol
+from cumulant.envs.warfarin.protocols.protocol import Protocol, usual_or
 
 _LIMITS = (1.6, 1.8, 2.0)  # below them: action point low, red zone low, yellow zone low
 _GREEN, _YELLOW_HIGH, _RED_HIGH, _ACTION_HIGH = 3, 4, 5, 6
@@ -41,7 +41,7 @@ class Intermountain(Protocol):
     def start(self, patients: Patients) -> None:
         """Set everybody to 5 mg, tested on day 1 and again on day 5."""
         super().start(patients)
-        self.maintenance_mg[:] = 5.0
+        self.maintenance_mg = usual_or(patients, 5.0)
         self.holding = np.zeros(len(patients), bool)
         self.zone = np.full(len(patients), -1)
         self.zone_since = np.zeros(len(patients), np.int64)

@@ -12,6 +12,11 @@ from cumulant.envs.warfarin.patients import Patients
 NEVER = 1_000_000  # a day that does not come
 
 
+def usual_or(patients: Patients, start_mg: np.ndarray | float) -> np.ndarray:
+    """Return the dose that each patient comes with, or else this one to start with, mg, ``[B]``."""
+    return np.where(patients.maintenance_mg > 0.0, patients.maintenance_mg, start_mg)
+
+
 class Protocol:
     """Decide doses for B patients, morning by morning.
 
@@ -65,7 +70,8 @@ class Protocol:
 class Phased(Protocol):
     """First days by a formula, then, where there is one, a revision by the first INR from day 4 on, then another protocol.
 
-    The last of the first days' doses stays until the revision, when the first test from day 4 on comes later.
+    The last of the first days' doses stays until the revision, when the first test from day 4 on comes later. Patients who come
+    with a dose of their own keep it, and have the later protocol from the start.
 
     Attributes:
         maintains: The protocol that takes over.
@@ -92,17 +98,17 @@ class Phased(Protocol):
         """Work out the first days; everybody is tested on day 1."""
         super().start(patients)
         self.patients = patients
-        self.first_mg = np.asarray(self.opening(patients))
+        self.first_mg = usual_or(patients, self.opening(patients))
         self.given_mg: list[np.ndarray] = []
         self.then = self.maintains()
         self.then.start(patients)
-        self.begun = np.zeros(len(patients), bool)  # whom the later protocol has
+        self.begun = patients.maintenance_mg > 0.0  # whom the later protocol has
         self.next_test_day[:] = 1
         self.second_test_day = self.revision_day
         if type(self).revision is Phased.revision:  # there is none
             self.second_test_day = len(self.first_mg) + 1
-            self.then.take_over(~self.begun, self.first_mg[-1], 0)
             self.begun[:] = True
+        self.then.take_over(self.begun, self.first_mg[-1], 0)
 
     def dose(self, day: int, inr: np.ndarray, tested: np.ndarray) -> np.ndarray:
         """Return the dose of this day; see ``Protocol.dose``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cumulant.envs.warfarin.patients import Patients
-from cumulant.envs.warfarin.protocols.protocol import Protocol
+from cumulant.envs.warfarin.protocols.protocol import Protocol, usual_or
 
 
 class ZeroDose(Protocol):
@@ -44,7 +44,7 @@ class Threshold(Protocol):
     def start(self, patients: Patients) -> None:
         """Set everybody to 5 mg, tested on day 1."""
         super().start(patients)
-        self.maintenance_mg[:] = 5.0
+        self.maintenance_mg = usual_or(patients, 5.0)
         self.last_change[:] = 1
         self.next_test_day[:] = 1
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cumulant.envs.warfarin.patients import Patients
-from cumulant.envs.warfarin.protocols.protocol import Protocol
+from cumulant.envs.warfarin.protocols.protocol import Protocol, usual_or
 
 
 class UW(Protocol):
@@ -33,7 +33,7 @@ class UW(Protocol):
     def start(self, patients: Patients) -> None:
         """Set everybody to 5 mg, tested on day 1 and again on day 3."""
         super().start(patients)
-        self.maintenance_mg[:] = 5.0
+        self.maintenance_mg = usual_or(patients, 5.0)
         self.holding = np.zeros(len(patients), bool)
         self.next_test_day[:] = 1
 
@@ -97,7 +97,8 @@ class UWInitiation(Protocol):
         super().start(patients)
         self.nomogram = UW()
         self.nomogram.start(patients)
-        self.given_mg = [np.full(len(patients), self.first_mg)]
+        self.given_mg = [usual_or(patients, self.first_mg)]
+        self.treated = patients.maintenance_mg > 0.0
         self.next_test_day[:] = 1
 
     def dose(self, day: int, inr: np.ndarray, tested: np.ndarray) -> np.ndarray:
@@ -105,7 +106,7 @@ class UWInitiation(Protocol):
         if 1 < day <= 6:
             row = self.table_mg[day - 2]
             wanted = np.select([inr < 1.5, inr < 2.0, inr <= 2.5, inr <= 3.0], row[:4], default=row[4])
-            self.given_mg.append(np.where(tested, wanted, self.given_mg[-1]))
+            self.given_mg.append(np.where(tested & ~self.treated, wanted, self.given_mg[-1]))
         if day <= 6:
             self.next_test_day[:] = day + 1
             return self.given_mg[-1].copy()
