@@ -19,8 +19,9 @@ import torch
 import tyro
 from torch import Tensor
 
-from cumulant.data.batch import minibatches
+from cumulant.data.batch import Rollout, minibatches
 from cumulant.engine.collect import collect
+from cumulant.engine.compiled import CompiledPPO, use_compiled
 from cumulant.engine.constraint import ConstraintConfig, Multiplier
 from cumulant.engine.evaluate import Keeper, episode_metrics
 from cumulant.engine.policy import Policy
@@ -41,6 +42,19 @@ from cumulant.run.run import Run
 
 CATEGORY = "actor-critic"
 USE = "the first thing to try: discrete or continuous actions, any simulator that is fast enough"
+
+
+@dataclass(frozen=True)
+class MemoryConfig:
+    """Memory, for when an observation does not tell all."""
+
+    memory: Literal["none", "gru", "lstm"] = "none"
+    """Remember the episode so far."""
+    memory_size: int = 64
+    """Length of what is remembered."""
+
+    def __post_init__(self) -> None:
+        require(self, "memory_size", self.memory_size >= 1, "at least 1")
 
 
 @dataclass(frozen=True)
@@ -85,10 +99,8 @@ class Config:
     """Scale rewards by the running spread of the return."""
     network: NetworkConfig = field(default_factory=NetworkConfig)
     """The network."""
-    memory: Literal["none", "gru", "lstm"] = "none"
-    """Remember the episode so far, for when an observation does not tell all."""
-    memory_size: int = 64
-    """Length of what is remembered."""
+    recall: MemoryConfig = field(default_factory=MemoryConfig)
+    """What is remembered of the episode so far."""
     constraint: ConstraintConfig = field(default_factory=ConstraintConfig)
     """A limit on what episodes may cost."""
     eval_every_steps: int = 0
@@ -97,9 +109,11 @@ class Config:
     """Episodes of each of them."""
     device: str = "cpu"
     """Where the networks live: cpu, cuda or mps."""
+    engine: Literal["auto", "torch", "compiled"] = "auto"
+    """What computes: compiled code is many times faster on small networks; auto takes it where it can."""
 
     def __post_init__(self) -> None:
-        for name in ("total_steps", "num_envs", "horizon", "epochs", "minibatches", "memory_size", "eval_episodes"):
+        for name in ("total_steps", "num_envs", "horizon", "epochs", "minibatches", "eval_episodes"):
             require(self, name, getattr(self, name) >= 1, "at least 1")
         for name in ("gamma", "lam"):
             require(self, name, 0.0 <= getattr(self, name) <= 1.0, "in [0, 1]")
@@ -112,7 +126,7 @@ class Config:
         require(self, "target_kl", self.target_kl is None or self.target_kl > 0.0, "above 0, or none")
         samples = self.num_envs * self.horizon // 2  # whitening needs two in each part
         require(self, "minibatches", self.minibatches <= samples, "at most half of num_envs * horizon")
-        if self.memory != "none":  # a part is whole sequences
+        if self.recall.memory != "none":  # a part is whole sequences
             require(self, "minibatches", self.minibatches <= self.num_envs, "at most num_envs with a memory")
 
 
@@ -160,6 +174,63 @@ def minibatch_loss(
     return Losses(loss, policy_loss, critic_loss, entropy, logp)
 
 
+def estimate(rollout: Rollout, config: Config, reward_scale: RewardScale, multiplier: Multiplier) -> list[Tensor]:
+    """Return what ``minibatch_loss`` reads of a rollout: samples ``[T * B]``, or with a memory sequences ``[B, T]``."""
+    reward = reward_scale(rollout.reward, rollout.ended) if config.normalize_reward else rollout.reward
+    advantage = gae(
+        reward, rollout.value, rollout.next_value, rollout.terminated, rollout.ended, config.gamma, config.lam
+    )
+    target = cost_target = advantage + rollout.value
+    if rollout.cost_value is not None and rollout.next_cost_value is not None:
+        cost_advantage = gae(
+            rollout.cost,
+            rollout.cost_value,
+            rollout.next_cost_value,
+            rollout.terminated,
+            rollout.ended,
+            config.gamma,
+            config.lam,
+        )
+        cost_target = cost_advantage + rollout.cost_value
+        advantage = penalised(advantage, cost_advantage, multiplier.value)
+    samples = [rollout.obs, rollout.action, rollout.logp, rollout.value, advantage, target, cost_target]
+    if rollout.state is None:
+        return [x.flatten(0, 1) for x in samples]
+    return [*(x.transpose(0, 1) for x in (*samples, rollout.ended)), rollout.state]
+
+
+def learn(
+    net: ActorCritic,
+    flat: Flat,
+    optimizer: FlatAdam,
+    samples: Sequence[Tensor],
+    config: Config,
+    entropy_coef: float,
+    costs: bool,
+    generator: torch.Generator,
+) -> dict[str, float]:
+    """Take the epochs of one rollout; return the measures of the last minibatch."""
+    for _ in range(config.epochs):
+        for minibatch in minibatches(samples, config.minibatches, generator):
+            losses = minibatch_loss(net, minibatch, config, entropy_coef, costs)
+            flat.zero_grad()
+            losses.total.backward()
+            grad_norm = flat.clip_grad_norm(config.max_grad_norm)
+            optimizer.step()
+        logp, logp_old = losses.logp, minibatch[2]
+        kl = kl_estimate(logp_old, logp, "k3").mean()
+        if config.target_kl is not None and kl > config.target_kl:
+            break
+    return {
+        "loss/policy": losses.policy.item(),
+        "loss/value": losses.value.item(),
+        "loss/grad_norm": grad_norm.item(),
+        "policy/entropy": losses.entropy.mean().item(),
+        "policy/kl": kl.item(),
+        "policy/clip_fraction": clip_fraction(logp, logp_old, config.clip).mean().item(),
+    }
+
+
 def train(config: Config, run: Run) -> Policy:
     """Train a policy.
 
@@ -175,8 +246,7 @@ def train(config: Config, run: Run) -> Policy:
         envs.observation_space,
         envs.action_space,
         **vars(config.network),
-        memory=config.memory,
-        memory_size=config.memory_size,
+        **vars(config.recall),
         costs=config.constraint.cost_limit is not None,
         generator=run.rng("init"),
     ).to(config.device)
@@ -189,6 +259,11 @@ def train(config: Config, run: Run) -> Policy:
     run.track(net=net, optimizer=optimizer, reward_scale=reward_scale, envs=envs, keeper=keeper)
     run.track(remembered=remembered, multiplier=multiplier)
     act_rng, shuffle_rng = run.rng("act"), run.rng("shuffle")
+    possible, why = use_compiled(config.engine, net)
+    run.note(why)
+    compiled = None
+    if possible:
+        compiled = CompiledPPO(net, optimizer, envs, config.horizon, run.seed_for("act"), run.seed_for("shuffle"))
 
     batch_size = config.num_envs * config.horizon
     total = -(-config.total_steps // batch_size)  # rounded up
@@ -199,61 +274,27 @@ def train(config: Config, run: Run) -> Policy:
         fraction = iteration / total
         optimizer.learning_rate = linear(config.learning_rate, config.learning_rate_end, fraction)
         entropy_coef = linear(config.entropy_coef, 0.0, fraction)
-        if net.norm is not None and iteration == 0:  # the warm-up: even the first policy must not read raw units
-            net.observe(collect(envs, net, config.horizon, act_rng, remembered).flat)
-
-        rollout = collect(envs, net, config.horizon, act_rng, remembered)  # [T, B]
-        reward = reward_scale(rollout.reward, rollout.ended) if config.normalize_reward else rollout.reward
-        advantage = gae(
-            reward, rollout.value, rollout.next_value, rollout.terminated, rollout.ended, config.gamma, config.lam
-        )
-        target = cost_target = advantage + rollout.value
-        if rollout.cost_value is not None and rollout.next_cost_value is not None:
-            cost_advantage = gae(
-                rollout.cost,
-                rollout.cost_value,
-                rollout.next_cost_value,
-                rollout.terminated,
-                rollout.ended,
-                config.gamma,
-                config.lam,
+        warming_up = net.norm is not None and iteration == 0  # even the first policy must not read raw units
+        if compiled is not None:
+            if warming_up:
+                compiled.collect(-1)
+                compiled.observe()
+            compiled.collect(iteration)
+            measured = compiled.learn(
+                iteration, config, entropy_coef, reward_scale if config.normalize_reward else None
             )
-            cost_target = cost_advantage + rollout.cost_value
-            advantage = penalised(advantage, cost_advantage, multiplier.value)
-        samples = [rollout.obs, rollout.action, rollout.logp, rollout.value, advantage, target, cost_target]
-        if rollout.state is None:
-            samples = [x.flatten(0, 1) for x in samples]  # [T * B]
-        else:  # sequences stay whole: [B, T]
-            samples = [*(x.transpose(0, 1) for x in (*samples, rollout.ended)), rollout.state]
+            compiled.observe()
+        else:
+            if warming_up:
+                net.observe(collect(envs, net, config.horizon, act_rng, remembered).flat)
+            rollout = collect(envs, net, config.horizon, act_rng, remembered)
+            samples = estimate(rollout, config, reward_scale, multiplier)
+            measured = learn(net, flat, optimizer, samples, config, entropy_coef, multiplier.active, shuffle_rng)
+            net.observe(rollout.flat)
 
-        for _ in range(config.epochs):
-            for minibatch in minibatches(samples, config.minibatches, shuffle_rng):
-                losses = minibatch_loss(net, minibatch, config, entropy_coef, multiplier.active)
-                flat.zero_grad()
-                losses.total.backward()
-                grad_norm = flat.clip_grad_norm(config.max_grad_norm)
-                optimizer.step()
-            logp, logp_old = losses.logp, minibatch[2]
-            kl = kl_estimate(logp_old, logp, "k3").mean()
-            if config.target_kl is not None and kl > config.target_kl:
-                break
-
-        net.observe(rollout.flat)
         metrics = episode_metrics(envs)
         multiplier.update(metrics)
-        run.log(
-            steps=warm_up + (iteration + 1) * batch_size,
-            **metrics,
-            **multiplier.metrics(),
-            **{
-                "loss/policy": losses.policy.item(),
-                "loss/value": losses.value.item(),
-                "loss/grad_norm": grad_norm.item(),
-                "policy/entropy": losses.entropy.mean().item(),
-                "policy/kl": kl.item(),
-                "policy/clip_fraction": clip_fraction(logp, logp_old, config.clip).mean().item(),
-            },
-        )
+        run.log(steps=warm_up + (iteration + 1) * batch_size, **metrics, **multiplier.metrics(), **measured)
         if (iteration + 1) % eval_every == 0 or iteration + 1 == total:
             keeper.update({"gamma": config.gamma, "unit": reward_scale.unit if config.normalize_reward else 1.0})
 

@@ -1,11 +1,11 @@
 """Plain perceptrons forward and backward, clipping and Adam, on one flat vector of parameters.
 
-On networks of 64 units PyTorch spends most of its time on the way to the arithmetic. Here a pass is a call. Activations are stored
-unit by unit, each for a block of samples, so that every inner loop runs over samples, which the compiler turns into vector
+On networks of 64 units PyTorch spends most of its time on the way to the arithmetic. Here a pass is a call. Activations are
+stored unit by unit, each for a block of samples, so that every inner loop runs over samples, which the compiler turns into vector
 instructions. The vector is that of ``nn.flat.Flat``: the modules of torch see what is written here, and the other way round.
 
-A perceptron is ``start``, where its parameters begin in the vector, and ``sizes``: of its input and of each layer's output. A block
-``[units of all layers, BLOCK]`` holds what went in, then what came out of each layer.
+A perceptron is ``start``, where its parameters begin in the vector, and ``sizes``: of its input and of each layer's output. A
+block ``[units of all layers, BLOCK]`` holds what went in, then what came out of each layer.
 
 Axes: J outputs and K inputs of a layer, m samples of a block, P parameters.
 """
@@ -26,9 +26,19 @@ FAST = {"reassoc", "contract", "nsz", "arcp"}
 F32, ZERO, ONE = np.float32, np.float32(0.0), np.float32(1.0)
 
 # Numerator and denominator of tanh, odd and even powers of x, and where it is 1 to the rounding of float32.
-_A1, _A3, _A5, _A7 = F32(4.89352455891786e-3), F32(6.37261928875436e-4), F32(1.48572235717979e-5), F32(5.12229709037114e-8)
+_A1, _A3, _A5, _A7 = (
+    F32(4.89352455891786e-3),
+    F32(6.37261928875436e-4),
+    F32(1.48572235717979e-5),
+    F32(5.12229709037114e-8),
+)
 _A9, _A11, _A13 = F32(-8.60467152213735e-11), F32(2.00018790482477e-13), F32(-2.76076847742355e-16)
-_B0, _B2, _B4, _B6 = F32(4.89352518554385e-3), F32(2.26843463243900e-3), F32(1.18534705686654e-4), F32(1.19825839466702e-6)
+_B0, _B2, _B4, _B6 = (
+    F32(4.89352518554385e-3),
+    F32(2.26843463243900e-3),
+    F32(1.18534705686654e-4),
+    F32(1.19825839466702e-6),
+)
 _TANH_END = F32(7.90531110763549805)
 
 
@@ -49,7 +59,7 @@ def tanh(x):  # type: ignore[no-untyped-def]
 @twin("torch.nn.functional.linear")
 @njit(cache=True, error_model="numpy", fastmath=FAST)
 def affine(weight, bias, x, m, out):  # type: ignore[no-untyped-def]
-    """Write ``weight x + bias`` for the first m columns: ``[J, K], [J], [K, m] -> [J, m]``; four outputs of four inputs at a time."""
+    """Write ``weight x + bias`` for the first m columns: ``[J, K], [J], [K, m] -> [J, m]``; four outputs at a time."""
     num_out, num_in = weight.shape
     j = 0
     while j + 4 <= num_out:
@@ -287,5 +297,3 @@ def adam(vector, grad, mean, square, steps, learning_rate, eps):  # type: ignore
         b = keep_square * square[p] + (ONE - keep_square) * g * g
         mean[p], square[p] = a, b
         vector[p] -= size * a / (np.sqrt(b) * scale + small)
-
-

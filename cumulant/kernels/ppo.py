@@ -1,10 +1,10 @@
 """PPO in compiled calls: act, estimate a rollout, and all epochs of an update.
 
 Restates, for perceptrons on vectors, what ``algos/ppo.py`` does with torch: every formula is registered as the twin of the one
-there. Random numbers are those of ``envs.counter_rng``: nothing is remembered between calls, so a resumed run goes on bit for bit.
+there. Random numbers are those of ``envs.counter_rng``: nothing is remembered between calls, so that runs resume exactly.
 
-Axes: T time, B parallel environments, N = T * B samples, M samples of a minibatch, D numbers of an observation, A actions (choices
-of a categorical policy, dimensions of a Gaussian one).
+Axes: T time, B parallel environments, N = T * B samples, M samples of a minibatch, D numbers of an observation, A actions
+(choices of a categorical policy, dimensions of a Gaussian one).
 """
 
 from __future__ import annotations
@@ -236,7 +236,7 @@ def minibatch_gradient(  # type: ignore[no-untyped-def]
             change = value[i] - value_old[n]
             bounded = min(max(change, -value_free), value_free)
             held = value_old[n] + bounded - target[n]
-            stopped = held * held > error * error
+            stopped = abs(change) > value_free and held * held > error * error
             measured[VALUE] += 0.5 * (held * held if stopped else error * error)
             value_delta[i] = ZERO if stopped else value_weight * share * error
         backward(vector, starts[1], critic_sizes, kind, m, critic_block, critic_delta, turned, zeros, grad)
@@ -266,9 +266,9 @@ def update(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """Take all epochs of an update; return how many steps Adam has taken by then.
 
-    Args are those of ``minibatch_gradient`` and ``adam``, and ``epochs``, ``num_minibatches``, ``target_kl`` (infinite for none) as in
-    ``algos.ppo.Config``, ``key`` and ``iteration``, which name the orders of the samples, and ``measured``, which ends as
-    the measures of the last minibatch.
+    Args are those of ``minibatch_gradient`` and ``adam``, and ``epochs``, ``num_minibatches`` and ``target_kl`` (infinite for
+    none) as in ``algos.ppo.Config``, ``key`` and ``iteration``, which name the orders of the samples, and ``measured``, which
+    ends as the measures of the last minibatch.
     """
     num_samples, num_parameters = obs.shape[0], vector.shape[0]
     order = np.empty(num_samples, np.int64)

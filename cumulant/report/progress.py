@@ -128,6 +128,7 @@ class LiveProgress:
         self._console = console
         self._live: Any = None
         self._seeds: dict[int, _Seed] = {}
+        self._said: set[str] = set()
         self._drawn = -1e9
         self._written: dict[int, float] = {}
 
@@ -167,10 +168,16 @@ class LiveProgress:
 
         Args:
             seed: Whose row it is.
-            row: The row, plus ``"seconds"`` and ``"total_steps"``; keys may be absent, their last value stays.
+            row: The row, plus ``"seconds"`` and ``"total_steps"``; keys may be absent, their last value stays. A ``"note"`` is
+                a line for people, written once.
         """
         if self.silent or self._console is None:
             return
+        said = str(row.get("note", ""))
+        if said and said not in self._said:  # by the first of several seeds
+            self._said.add(said)
+            self._console.print(plain(said, 200), style="dim", markup=False)
+        row = {name: value for name, value in row.items() if name != "note"}
         state = self._seeds.setdefault(seed, _Seed())
         state.add(row)
         now = self._now()

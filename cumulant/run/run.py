@@ -76,6 +76,7 @@ class Run:
         self._resume = resume
         self._parts: dict[str, Any] = {}
         self._row: Row = {}
+        self._note = ""
         self._samples: list[dict[str, Any]] = []
         self._files: dict[str, Any] = {}
         self._lock: int | None = None
@@ -130,6 +131,10 @@ class Run:
                 continue  # a mean over no episodes: absent says it better than NaN
             self._row[key] = int(value) if value.is_integer() and key in ("iteration", "steps") else value
 
+    def note(self, line: str) -> None:
+        """Say something once to whoever watches: it goes with the next row, as ``note``, and into no file."""
+        self._note = line
+
     def log_samples(self, samples: Iterable[Mapping[str, Any]]) -> None:
         """Keep what was made in this iteration, such as texts: a line of samples.jsonl each, cut on resume like the metrics.
 
@@ -171,7 +176,8 @@ class Run:
                         self._checkpoint(iteration + 1)
                         saved_at = time.monotonic()
                 if self.on_row is not None:
-                    self.on_row({"iteration": iteration, **self._row, "seconds": round(self.seconds, 4)})
+                    said, self._note = ({"note": self._note} if self._note else {}), ""
+                    self.on_row({"iteration": iteration, **self._row, "seconds": round(self.seconds, 4), **said})
                 if stop and not last:
                     raise Interrupted(
                         f"stopped after iteration {iteration + 1} of {total}; everything is saved: "

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import types
 
+import compare_ppo
 import numpy as np
 import pytest
 import torch
@@ -78,6 +79,7 @@ TWINS = {
     "cumulant.kernels.tabular.sarsa_target": compare_sarsa_target,
     "cumulant.kernels.tabular.expected_sarsa_target": compare_expected_sarsa_target,
     "cumulant.kernels.tabular.epsilon_greedy": compare_epsilon_greedy,
+    **compare_ppo.TWINS,
 }
 
 
@@ -176,6 +178,7 @@ LOOPS = {
     "cumulant.kernels.tabular.choose": compare_choose,
     "cumulant.kernels.tabular.td_update": compare_td_update,
     "cumulant.kernels.tabular._train_on_table": compare_train_on_table,
+    **compare_ppo.LOOPS,
 }
 
 
@@ -224,7 +227,7 @@ def test_every_compiled_function_is_compared():
 def test_twin_equals_its_original(name):
     entry = registered()[name]
     module, _, function = entry.of.rpartition(".")
-    assert module.startswith("cumulant.maths.")
+    assert module.startswith(("cumulant.maths.", "cumulant.nn.", "cumulant.algos.", "torch"))
     TWINS[name](entry.function, getattr(importlib.import_module(module), function))
 
 

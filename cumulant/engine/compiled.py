@@ -1,0 +1,227 @@
+"""PPO's iterations in compiled calls, for perceptrons on vectors on the CPU.
+
+``kernels/ppo.py`` does the arithmetic, on the memory of the torch modules: a policy is saved, evaluated and resumed as ever, by
+whichever engine it was trained. Only the environments are stepped from Python, whatever they are.
+
+Axes: T time, B parallel environments, N = T * B samples, D encoded observation, A actions.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import nn
+
+from cumulant.engine.vector import VectorEnv
+from cumulant.envs.counter_rng import episode_keys
+from cumulant.errors import ConfigError
+from cumulant.kernels import perceptron, ppo
+from cumulant.nn.actor_critic import ActorCritic
+from cumulant.nn.encoder import encode, is_image, parts
+from cumulant.nn.flat import FlatAdam
+from cumulant.nn.heads import Categorical, Gaussian
+from cumulant.nn.normalisation import CLIP, RewardScale
+
+_KINDS: dict[type[nn.Module], int] = {nn.ReLU: perceptron.RELU, nn.Tanh: perceptron.TANH}
+_MEASURES = ("loss/policy", "loss/value", "loss/grad_norm", "policy/entropy", "policy/kl", "policy/clip_fraction")
+
+
+class Options(Protocol):
+    """What an update reads of the options of ``algos.ppo``, which describe them."""
+
+    gamma: float
+    lam: float
+    clip: float
+    value_clip: float | None
+    value_coef: float
+    max_grad_norm: float
+    epochs: int
+    minibatches: int
+    target_kl: float | None
+
+
+def use_compiled(engine: str, net: ActorCritic) -> tuple[bool, str]:
+    """Decide whether the compiled engine takes a network, and say why.
+
+    Args:
+        engine: What was asked for: "auto", "torch" or "compiled".
+        net: The network.
+
+    Returns:
+        Whether it does, and a line for people.
+
+    Raises:
+        ConfigError: If "compiled" was asked for and cannot be (message says why not).
+    """
+    if engine == "torch":
+        return False, "engine: torch, as asked for"
+    why_not = _obstacle(net)
+    if why_not and engine == "compiled":
+        raise ConfigError(f"engine = compiled: it has no {why_not}; leave it to auto, which takes torch")
+    if why_not:
+        return False, f"engine: torch, because the compiled one has no {why_not}"
+    return True, "engine: compiled, for perceptrons on vectors on the CPU"
+
+
+def _obstacle(net: ActorCritic) -> str:
+    """Return what the compiled engine lacks for a network; "" for nothing."""
+    device = next(net.parameters()).device.type
+    if device != "cpu":
+        return f"code for {device}"
+    if net.memory is not None:
+        return "memory"
+    if net.cost_critic is not None:
+        return "critic of costs"
+    if net.reads or any(is_image(part.space) for part in parts(net.observation_space)):
+        return "layers but a perceptron's"
+    if not isinstance(net.head, Categorical | Gaussian):
+        return f"actions such as {net.action_space}"
+    kinds = {type(layer) for tower in (net.actor, net.critic) for layer in tower} - {nn.Linear}
+    if not (len(kinds) == 1 and kinds <= _KINDS.keys()):
+        return f"{' and '.join(sorted(kind.__name__ for kind in kinds)) or 'network without hidden'} layers"
+    return ""
+
+
+class CompiledPPO:
+    """Collects and learns as ``algos.ppo`` does, in compiled calls.
+
+    Nothing of it must be saved: what changes is in the network, the optimiser and the environments, and random numbers are a
+    function of the seeds, the iteration and the step.
+
+    Args:
+        net: Policy and value; its parameters are views of ``optimizer.flat``.
+        optimizer: Adam with its default averages.
+        envs: B environments.
+        horizon: T.
+        act_seed: Of the actions.
+        shuffle_seed: Of the minibatches.
+    """
+
+    def __init__(
+        self, net: ActorCritic, optimizer: FlatAdam, envs: VectorEnv, horizon: int, act_seed: int, shuffle_seed: int
+    ) -> None:
+        self.net, self.optimizer, self.envs, self.horizon, self.shuffle_seed = (
+            net,
+            optimizer,
+            envs,
+            horizon,
+            shuffle_seed,
+        )
+        self.kind = _KINDS[type(net.actor[1])]
+        self.continuous = isinstance(net.head, Gaussian)
+        self.actor_sizes, self.critic_sizes = _sizes(net.actor), _sizes(net.critic)
+        place = _places(net)
+        actor, critic = place["actor.0.weight"], place["critic.0.weight"]
+        self.starts = np.array([actor, critic, place.get("head.log_std", 0)])
+        self.keys = np.zeros(envs.num_envs, np.uint64)
+        episode_keys(act_seed, 0, np.zeros(envs.num_envs, np.int64), self.keys)
+        rows, width = (horizon, envs.num_envs), int(self.actor_sizes[-1])
+        self.width = int(self.actor_sizes[0]) + net.mask_size  # of an encoded observation
+        self.flat = np.zeros((horizon + 1, envs.num_envs, self.width), np.float32)
+        self.final = np.zeros((*rows, self.width), np.float32)
+        self.allowed = np.zeros((horizon + 1, envs.num_envs, net.mask_size), bool)
+        self.choice = np.zeros(rows, np.int64)
+        self.numbers = np.zeros((*rows, width if self.continuous else 0), np.float32)
+        self.logp, self.reward = np.zeros(rows, np.float32), np.zeros(rows, np.float32)
+        self.terminated, self.ended = np.zeros(rows, bool), np.zeros(rows, bool)
+        self.actor_block, self.critic_block = (
+            np.zeros((int(sizes.sum()), perceptron.BLOCK), np.float32)
+            for sizes in (self.actor_sizes, self.critic_sizes)
+        )
+        self.measured = np.zeros(len(_MEASURES))
+
+    def collect(self, iteration: int) -> None:
+        """Act for T steps and remember them; ``iteration`` is -1 for the warm-up of running statistics."""
+        net, envs, vector = self.net, self.envs, self._vector()
+        log_std = vector[self.starts[2] :][: self.numbers.shape[-1]]
+        for t in range(self.horizon):
+            seen = self._encode(envs.obs, self.flat[t], self.allowed[t])
+            ppo.act(
+                vector, self.starts[0], self.actor_sizes, self.kind, log_std, seen, self.allowed[t], self.continuous,
+                self.keys, (iteration + 1) * self.horizon + t, self.actor_block, self.choice[t], self.numbers[t], self.logp[t],
+            )  # fmt: skip
+            envs.step(net.head.to_env(self.numbers[t]) if self.continuous else self.choice[t])
+            self.reward[t], self.terminated[t], self.ended[t] = envs.reward, envs.terminated, envs.ended
+            if envs.truncated.any():
+                self._encode(envs.next_obs, self.final[t], None)
+        self._encode(envs.obs, self.flat[-1], self.allowed[-1])
+
+    def learn(
+        self, iteration: int, options: Options, entropy_coef: float, reward_scale: RewardScale | None
+    ) -> dict[str, float]:
+        """Estimate advantages of what was collected, take all epochs, and return the measures of the last minibatch."""
+        vector, seen = self._vector(), self._normalise(self.flat)
+        value = self._values(vector, seen)
+        next_value = value[1:].copy()
+        cut = self.ended & ~self.terminated
+        if cut.any():  # of the final observation, never of the first one of the next episode
+            next_value[cut] = self._values(vector, self._normalise(self.final[cut]))
+        reward = self.reward
+        if reward_scale is not None:
+            reward = reward_scale(torch.from_numpy(reward), torch.from_numpy(self.ended)).numpy()
+        advantage = np.empty_like(reward)
+        ppo.gae(
+            reward, value[:-1], next_value, self.terminated, self.ended, options.gamma, options.lam, advantage
+        )  # fmt: skip
+        optimizer, samples = self.optimizer, self.horizon * self.envs.num_envs
+        optimizer.steps = ppo.update(
+            vector, optimizer.mean.numpy(), optimizer.square.numpy(), optimizer.steps, optimizer.learning_rate,
+            optimizer.eps, self.starts, self.actor_sizes, self.critic_sizes, self.kind, self.continuous,
+            seen[:-1].reshape(samples, -1), self.allowed[:-1].reshape(samples, -1), self.choice.reshape(-1),
+            self.numbers.reshape(samples, -1), self.logp.reshape(-1), value[:-1].reshape(-1), advantage.reshape(-1),
+            (advantage + value[:-1]).reshape(-1), options.clip, _or_infinite(options.value_clip), options.value_coef,
+            entropy_coef, options.max_grad_norm, options.epochs, options.minibatches, _or_infinite(options.target_kl),
+            self.shuffle_seed, iteration, self.measured,
+        )  # fmt: skip
+        return dict(zip(_MEASURES, self.measured.tolist()))
+
+    def observe(self) -> None:
+        """Add what was collected to the running statistics of the network."""
+        self.net.observe(torch.from_numpy(self.flat[:-1]))
+
+    def _vector(self) -> np.ndarray:
+        return self.optimizer.flat.parameter.detach().numpy()
+
+    def _encode(self, obs: np.ndarray, out: np.ndarray, allowed: np.ndarray | None) -> np.ndarray:
+        """Write encoded observations and which choices they allow; return them as networks read them, ``[B, D]``."""
+        space = self.net.observation_space
+        if obs.dtype == np.float32 and obs.ndim == 2 and not self.net.mask_size:
+            out[...] = obs
+        else:
+            out[...] = encode(space, torch.from_numpy(obs)).reshape(len(obs), -1).numpy()
+        if allowed is not None and self.net.mask_size:
+            allowed[...] = out[:, -self.net.mask_size :] > 0.5
+        return self._normalise(out)
+
+    def _normalise(self, flat: np.ndarray) -> np.ndarray:
+        """Return encoded observations as the perceptrons read them, without the mask, contiguous."""
+        size, norm = int(self.actor_sizes[0]), self.net.norm
+        seen = np.ascontiguousarray(flat[..., :size])
+        return seen if norm is None else np.clip((seen - norm.mean.numpy()) * norm.scale.numpy(), -CLIP, CLIP)
+
+    def _values(self, vector: np.ndarray, seen: np.ndarray) -> np.ndarray:
+        out, rows = np.empty(seen.shape[:-1], np.float32), seen.reshape(-1, seen.shape[-1])
+        ppo.values(vector, self.starts[1], self.critic_sizes, self.kind, rows, self.critic_block, out.reshape(-1))
+        return out
+
+
+def _or_infinite(limit: float | None) -> float:
+    return math.inf if limit is None else limit
+
+
+def _sizes(tower: Any) -> np.ndarray:
+    """Return the sizes of a perceptron's input and layers."""
+    linear = [layer for layer in tower if isinstance(layer, nn.Linear)]
+    return np.array([linear[0].in_features, *(layer.out_features for layer in linear)])
+
+
+def _places(net: nn.Module) -> dict[str, int]:
+    """Return where each parameter begins in the flat vector (``nn.flat.Flat``)."""
+    places, place = {}, 0
+    for name, parameter in net.named_parameters():
+        places[name] = place
+        place += parameter.numel()
+    return places
