@@ -9,7 +9,7 @@ Axes: T time, B parallel environments, N = T * B samples, D encoded observation,
 from __future__ import annotations
 
 import math
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,20 +27,6 @@ from cumulant.nn.normalisation import CLIP, RewardScale
 
 _KINDS: dict[type[nn.Module], int] = {nn.ReLU: perceptron.RELU, nn.Tanh: perceptron.TANH}
 _MEASURES = ("loss/policy", "loss/value", "loss/grad_norm", "policy/entropy", "policy/kl", "policy/clip_fraction")
-
-
-class Options(Protocol):
-    """What an update reads of the options of ``algos.ppo``, which describe them."""
-
-    gamma: float
-    lam: float
-    clip: float
-    value_clip: float | None
-    value_coef: float
-    max_grad_norm: float
-    epochs: int
-    minibatches: int
-    target_kl: float | None
 
 
 def use_compiled(engine: str, net: ActorCritic) -> tuple[bool, str]:
@@ -150,9 +136,19 @@ class CompiledPPO:
         self._encode(envs.obs, self.flat[-1], self.allowed[-1])
 
     def learn(
-        self, iteration: int, options: Options, entropy_coef: float, reward_scale: RewardScale | None
+        self, iteration: int, options: Any, entropy_coef: float, reward_scale: RewardScale | None
     ) -> dict[str, float]:
-        """Estimate advantages of what was collected, take all epochs, and return the measures of the last minibatch."""
+        """Learn from what was collected.
+
+        Args:
+            iteration: Which one: it names the order of the samples.
+            options: Those of ``algos.ppo``.
+            entropy_coef: Weight of the entropy bonus.
+            reward_scale: What rewards are scaled by; None for nothing.
+
+        Returns:
+            The measures of the last minibatch, to be logged.
+        """
         vector, seen = self._vector(), self._normalise(self.flat)
         value = self._values(vector, seen)
         next_value = value[1:].copy()

@@ -58,12 +58,12 @@ def act(  # type: ignore[no-untyped-def]
         for i in range(m):
             b = first + i
             if continuous:
-                total = 0.0
+                density = 0.0
                 for a in range(num_out):
                     noise = F32(normal(key[b], step, 2 * a))
                     numbers[b, a] = head[a, i] + F32(math.exp(log_std[a])) * noise
-                    total -= 0.5 * noise * noise + log_std[a] + HALF_LOG_2PI
-                logp[b] = total
+                    density -= 0.5 * noise * noise + log_std[a] + HALF_LOG_2PI
+                logp[b] = density
             else:
                 if allowed.shape[1]:
                     for a in range(num_out):

@@ -176,7 +176,8 @@ class Run:
                         self._checkpoint(iteration + 1)
                         saved_at = time.monotonic()
                 if self.on_row is not None:
-                    said, self._note = ({"note": self._note} if self._note else {}), ""
+                    said: dict[str, Any] = {"note": self._note} if self._note else {}
+                    self._note = ""
                     self.on_row({"iteration": iteration, **self._row, "seconds": round(self.seconds, 4), **said})
                 if stop and not last:
                     raise Interrupted(

@@ -318,7 +318,7 @@ def compare_update(kernel):
         )  # fmt: skip
         for epoch in range(3):
             order = np.zeros(300, np.int64)
-                ppo.shuffle(order, np.uint64(mix(np.uint64((99 + (7 * 3 + epoch) * WEYL) % 2**64))))
+            ppo.shuffle(order, np.uint64(mix(np.uint64((99 + (7 * 3 + epoch) * WEYL) % 2**64))))
             for index in np.array_split(order, 4):
                 losses = minibatch_loss(theirs.net, theirs.samples(index), config, config.entropy_coef)
                 theirs.flat.zero_grad()
