@@ -13,7 +13,12 @@ import pytest
 TOYS = Path(__file__).parents[1] / "engine" / "toys.py"
 
 CASES = {
-    "ppo, native": ["ppo", "CartPole-v1", "--total-steps", "40000", "--num-envs", "4", "--eval-episodes", "5"],
+    "ppo, compiled": [
+        "ppo", "CartPole-v1", "--total-steps", "120000", "--num-envs", "4", "--eval-episodes", "5", "--engine", "compiled",
+    ],
+    "ppo, torch": [
+        "ppo", "CartPole-v1", "--total-steps", "30000", "--num-envs", "4", "--eval-episodes", "5", "--engine", "torch",
+    ],
     "ppo, normalised, own environment": [
         "ppo", f"{TOYS}:Reach", "--total-steps", "16000", "--num-envs", "3", "--horizon", "50", "--normalize-obs",
         "--normalize-reward", "--eval-episodes", "3",

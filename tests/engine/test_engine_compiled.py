@@ -1,0 +1,115 @@
+"""The compiled engine: when it is taken, what it says, and that it collects and learns what torch would."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from cumulant import api
+from cumulant.algos.ppo import Config
+from cumulant.engine.compiled import CompiledPPO, use_compiled
+from cumulant.engine.vector import make_vector
+from cumulant.errors import ConfigError
+from cumulant.maths.returns import gae
+from cumulant.nn.actor_critic import ActorCritic
+from cumulant.nn.flat import Flat, FlatAdam
+from cumulant.nn.normalisation import RewardScale
+
+
+def make(env="cartpole", num_envs=4, horizon=24, options=None, **network):
+    envs = make_vector(env, num_envs, 0, options, masks="offered")
+    net = ActorCritic(
+        envs.observation_space, envs.action_space, (16, 8), **network, generator=torch.Generator().manual_seed(0)
+    )
+    return net, CompiledPPO(net, FlatAdam(Flat(net), 1e-3, eps=1e-5), envs, horizon, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("network", "missing"),
+    [
+        ({"memory": "gru"}, "memory"),
+        ({"costs": True}, "critic of costs"),
+        ({"activation": "silu"}, "SiLU layers"),
+        ({"net": "residual", "hidden": (8, 8)}, "layers"),
+        ({"hidden": ()}, "network without hidden layers"),
+    ],
+)
+def test_what_it_cannot_do_is_left_to_torch_and_refused_if_it_is_forced(network, missing):
+    envs = make_vector("cartpole", 1, 0)
+    net = ActorCritic(envs.observation_space, envs.action_space, **network)
+    possible, line = use_compiled("auto", net)
+    assert not possible
+    assert line.startswith("engine: torch, because the compiled one has no ")
+    assert missing in line
+    with pytest.raises(ConfigError, match=f"engine = compiled: it has no .*{missing}"):
+        use_compiled("compiled", net)
+    assert use_compiled("torch", net) == (False, "engine: torch, as asked for")
+
+
+def test_plain_perceptrons_are_taken():
+    for engine in ("auto", "compiled"):
+        assert use_compiled(engine, make()[0]) == (True, "engine: compiled, for perceptrons on vectors on the CPU")
+
+
+@pytest.mark.parametrize(
+    ("env", "options", "network"),
+    [
+        ("cartpole", {"max_steps": 7}, {}),
+        ("pendulum", {"max_steps": 9}, {"normalize_obs": True}),
+        ("Acrobot-v1", {"max_steps": 6}, {"activation": "relu"}),
+        ("CliffWalking-v1", {}, {}),  # discrete observations
+    ],
+)
+def test_what_it_collects_is_what_torch_would_make_of_it(env, options, network, monkeypatch):
+    """Values, log-probabilities and advantages of the steps that were taken, truncations included."""
+    net, engine = make(env, options=options, **network)
+    engine.collect(-1)
+    if net.norm is not None:
+        engine.observe()
+    engine.collect(0)
+    given = {}
+    monkeypatch.setattr("cumulant.engine.compiled.ppo.update", lambda *a: given.update(enumerate(a)) or 0)
+    engine.learn(0, Config(), 0.0, None)
+    with torch.no_grad():
+        seen = net.normalise(torch.from_numpy(engine.flat))
+        value = net.value(seen)
+        next_value = value[1:].clone()
+        cut = torch.from_numpy(engine.ended & ~engine.terminated)
+        assert cut.any() or env == "CliffWalking-v1"
+        final = net.normalise(torch.from_numpy(engine.final))
+        next_value[cut] = net.value(final)[cut]
+        assert not cut.any() or (final[cut] - seen[1:][cut]).abs().max() > 1e-3  # not what the next episode begins with
+        action = torch.from_numpy(engine.numbers if engine.continuous else engine.choice)
+        logp = net.logp_entropy(seen[:-1], action)[0]
+        flags = (torch.from_numpy(engine.terminated), torch.from_numpy(engine.ended))
+        advantage = gae(torch.from_numpy(engine.reward), value[:-1], next_value, *flags, 0.99, 0.95)
+    close = {"rtol": 1e-4, "atol": 1e-4}
+    np.testing.assert_allclose(engine.logp, logp, **close)
+    np.testing.assert_allclose(given[17].reshape(value[:-1].shape), advantage, **close)
+    np.testing.assert_allclose(given[18].reshape(value[:-1].shape), advantage + value[:-1], **close)
+
+
+def test_rewards_are_scaled_as_by_torch():
+    engines = [make("pendulum")[1] for _ in range(2)]
+    for engine, scale in zip(engines, (None, RewardScale(4, 0.99))):
+        engine.collect(0)
+        engine.learn(0, Config(), 0.0, scale)
+    vectors = [engine._vector() for engine in engines]
+    assert np.isfinite(vectors).all()
+    assert not np.array_equal(*vectors)
+
+
+@pytest.mark.parametrize("engine", ["torch", "compiled"])
+def test_the_engine_is_said_with_the_first_row_only(engine, tmp_path):
+    rows = []
+    spec = api.make_spec("ppo", "CartPole-v1", 0, total_steps=2048, engine=engine, eval_episodes=2)
+    api.train_one(spec, tmp_path / "run", progress=lambda _, row: rows.append(row))
+    said = (
+        "engine: torch, as asked for"
+        if engine == "torch"
+        else "engine: compiled, for perceptrons on vectors on the CPU"
+    )
+    assert [row.get("note") for row in rows] == [said, None]
+    kept = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert not any("note" in row for row in kept)
