@@ -38,16 +38,13 @@ class Study:
 DOSE = {"actions": "dose", "belief": True}
 SHORT = {"total_steps": 1_000_000}
 STUDIES = (
-    Study("clairvoyant", "clairvoyant, 1 mg steps", {"observe": "all"}, 1, {"total_steps": 2_000_000}, True),
+    Study("clairvoyant", "clairvoyant, 1 mg steps", {"observe": "all"}, 1, {"total_steps": 800_000}, True),
     Study("clairvoyant_dose", "clairvoyant, any dose", {"observe": "all", "actions": "dose"}, 1, {"total_steps": 600_000}, True),
     Study("dose", "PPO, any dose, filter; INR every day", DOSE, 2, SHORT),
     Study("dose_clinic", "PPO, any dose, filter; INR on the clinic's days", {**DOSE, "schedule": "clinic"}, 2, SHORT),
     Study("daily", "PPO, 1 mg steps; INR every day", {}, 1),
-    Study("clinic", "PPO, 1 mg steps; INR on the clinic's days", {"schedule": "clinic"}, 1),
-    Study("daily_belief", "PPO, 1 mg steps, filter; INR every day", {"belief": True}, 1, {"total_steps": 1_200_000}),
     Study(
-        "dose_genotype", "PPO, any dose, filter, sees the genotype; INR every day", {**DOSE, "observe": "genotype"}, 1,
-        {"total_steps": 800_000},
+        "clinic", "PPO, 1 mg steps; INR on the clinic's days", {"schedule": "clinic"}, 1, {"total_steps": 2_000_000},
     ),
 )  # fmt: skip
 GOALS = {"A": 0.75, "B": 0.90}

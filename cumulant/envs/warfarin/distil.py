@@ -26,6 +26,7 @@ from cumulant.errors import MissingPackage
 from cumulant.stats import mean_interval
 
 FIT_SEED = 2**62 + 2**40  # patients that neither training nor any evaluation meets
+FIT_PATIENTS = 1500  # more do not change the tree
 LEAVES, SIZES, REFITS = 12, (12, 24, 48), 2
 _SMALLEST = 0.002  # share of the situations below which a leaf says nothing
 # Of the measured INR, which has one decimal.
@@ -275,7 +276,7 @@ def readable(act: Act, options: Warfarin, episodes: int, seed: int) -> dict[str,
     Args:
         act: The policy.
         options: Its environment.
-        episodes: Held-out patients, as many as are watched.
+        episodes: Held-out patients.
         seed: Which of both.
 
     Returns:
@@ -283,8 +284,9 @@ def readable(act: Act, options: Warfarin, episodes: int, seed: int) -> dict[str,
         within a milligram), ``loss`` (of return, patient by patient, as a policy of its own) and what is shown;
         ``sizes``: the same two figures for smaller and larger trees.
     """
-    seen = watch(act, options, episodes, seed)
-    trees = {leaves: _fitted(act, options, leaves, seen, episodes, seed) for leaves in SIZES}
+    patients = min(episodes, FIT_PATIENTS)
+    seen = watch(act, options, patients, seed)
+    trees = {leaves: _fitted(act, options, leaves, seen, patients, seed) for leaves in SIZES}
     table = DoseTable(options).fit(seen)
     own = _course(act, options, episodes, seed)
     judged = {leaves: _judge(tree, own, options, episodes, seed) for leaves, tree in trees.items()}
