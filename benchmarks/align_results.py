@@ -102,7 +102,7 @@ def page(found: dict[str, Any], command: str) -> str:
         for model in found["models"]
     ]
     seeds = found.get("seeds", [found["seed"]])
-    stages = ", ".join(f"{stage['name']} {stage['seconds']:.0f} s" for stage in found["stages"])
+    timed = [f"{stage['name']} {stage['seconds']:.0f} s" for stage in found["stages"] if stage["seconds"] is not None]
     parts = [
         f"# What `cumulant align --preset {found['preset']}` reaches",
         "",
@@ -113,7 +113,8 @@ def page(found: dict[str, Any], command: str) -> str:
         "",
         table(heads, rows),
         "",
-        f"The rule: {found['rule']['text']}. Seconds, two processes side by side: {stages}.",
+        f"The rule: {found['rule']['text']}."
+        + (f" Seconds, two processes side by side: {', '.join(timed)}." if timed else ""),
         "",
         goals(found),
         "",

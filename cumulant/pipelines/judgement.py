@@ -148,7 +148,8 @@ def merged(contents: Sequence[dict[str, Any]]) -> dict[str, Any]:
             for place, entry in enumerate(first[kind])
         ]
     for place, entry in enumerate(content["stages"]):
-        entry["seconds"] = round(float(np.mean([each["stages"][place]["seconds"] or 0.0 for each in contents])), 1)
+        known = [seconds for each in contents if (seconds := each["stages"][place]["seconds"]) is not None]
+        entry["seconds"] = round(float(np.mean(known)), 1) if known else None
     content["seeds"] = [each["seed"] for each in contents]
     content["seconds"] = round(sum(each["seconds"] for each in contents), 1)
     content["curves"] = [{**curve, "seed": each["seed"]} for each in contents for curve in each["curves"]]

@@ -88,6 +88,7 @@ def test_seeds_are_merged_figure_by_figure(answered):
     assert kl["value"] == 3.0
     assert kl["low"] < 2.0 < 4.0 < kl["high"]
     assert found["seeds"] == [0, 1]
+    assert [stage["seconds"] for stage in found["stages"]] == [None, None, 20.0]  # not nought where nobody knows
     assert [curve["seed"] for curve in found["curves"]] == [0, 1]
     assert first["models"][3]["figures"]["kl_nats"]["value"] == 2.0  # what was merged is as it was
 
