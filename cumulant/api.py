@@ -13,6 +13,11 @@ from typing import TYPE_CHECKING, Any
 from cumulant import group, sweeps
 from cumulant.alignment import align as align
 from cumulant.alignment import resume_alignment as resume_alignment
+from cumulant.auditing import audit as audit
+from cumulant.auditing import audit_algorithm as audit_algorithm
+from cumulant.auditing import audit_alignment as audit_alignment
+from cumulant.auditing import is_audit as is_audit
+from cumulant.auditing import resume_audit as resume_audit
 from cumulant.catalogue import copy as copy
 from cumulant.catalogue import default_config as default_config
 from cumulant.catalogue import listed_as_text, short_name
@@ -238,12 +243,14 @@ def resume(run: Path | str, *, trust: bool = False, progress: Progress | None = 
         progress: As in ``train``.
 
     Raises:
-        UsageError: If it is a sweep: that is ``resume_sweep``.
+        UsageError: If it is a sweep or an audit: those are ``resume_sweep`` and ``resume_audit``.
         RunError: If there is nothing to resume, if it is in use, or if it names foreign code and is not trusted.
     """
     directory = Path(run)
     if is_sweep(directory):
         raise UsageError(f"{directory} is a sweep: resume_sweep goes on with it")
+    if is_audit(directory):
+        raise UsageError(f"{directory} is an audit: resume_audit goes on with it")
     began = time.perf_counter()
     read_spec(directory)
     runs = members(directory)
@@ -340,9 +347,11 @@ def is_alignment(run: Path | str) -> bool:
 
 
 def write_report(run: Path | str) -> Path:
-    """Write ``report.html`` of a run, a group, a sweep or an alignment and return its path."""
-    from cumulant.report import align_html, html, sweep_html
+    """Write ``report.html`` of a run, a group, a sweep, an alignment or an audit and return its path."""
+    from cumulant.report import align_html, audit_html, html, sweep_html
 
+    if is_audit(Path(run)):
+        return audit_html.write_report(Path(run))
     return (align_html if is_alignment(run) else sweep_html if is_sweep(run) else html).write_report(Path(run))
 
 

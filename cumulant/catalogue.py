@@ -249,7 +249,7 @@ def _groups_of_fields(config: Any) -> dict[str, str]:
 
 
 def listing() -> dict[str, dict[str, dict[str, str]]]:
-    """Return algorithms, environments, protocols and embedded data by name, with what there is to say of each."""
+    """Return algorithms, environments, exhibits, protocols and embedded data by name, with what there is to say of each."""
     return {
         "algos": {
             name: {"category": a.category, "summary": a.summary, "use": a.use} for name, a in algorithms().items()
@@ -257,6 +257,11 @@ def listing() -> dict[str, dict[str, dict[str, str]]]:
         "envs": {
             name: {"gym_id": e.gym_id, "replaces": e.replaces, "summary": e.summary}
             for name, e in lookup.listing().items()
+        },
+        "exhibits": {
+            each.name: {"env": name, "summary": each.summary}
+            for name in lookup.listing()
+            for each in lookup.exhibits(name)
         },
         "protocols": {name: {k: v for k, v in p._asdict().items() if k != "name"} for name, p in protocols().items()},
         "data": {

@@ -3,6 +3,7 @@
 CumulantError                  catch this to catch them all; the CLI prints its message and exits
 ├── UsageError                 exit 2: an unknown name, an option that does not exist
 │   ├── ConfigError            exit 2: a field or value that an algorithm or environment refuses
+│   │   └── NoOutcome          an environment that does not say what really matters
 │   └── DataError              exit 2: a file of texts or preferences that cannot be read as such
 ├── RunError                   exit 1: a run directory that cannot be used
 │   ├── RunInUse               another process holds its lock
@@ -37,6 +38,10 @@ class UsageError(CumulantError, ValueError):
 
 class ConfigError(UsageError):
     """A field or a value that an algorithm or environment refuses."""
+
+
+class NoOutcome(ConfigError):
+    """An environment that does not say what really matters, where that is needed."""
 
 
 class DataError(UsageError):

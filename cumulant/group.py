@@ -198,7 +198,7 @@ def merge(evaluations: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
         return _merge_text(evaluations)
     merged = dict(first)
     merged["intervals"] = _BOTH if len(every) == 2 else "95 %, over seeds and episodes"
-    returned = _merge_measure([{"mean": e["return_mean"], "interval": e["return_interval"]} for e in every])
+    returned = merge_measure([{"mean": e["return_mean"], "interval": e["return_interval"]} for e in every])
     merged["return_mean"], merged["return_interval"] = returned["mean"], returned["interval"]
     merged["outcomes"] = _merge_measures([e["outcomes"] for e in every])
     merged["comparisons"] = [
@@ -246,7 +246,7 @@ def _merge_text(evaluations: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
     for name, figure in first["figures"].items():
         if all(name in each["figures"] for each in every):
             own = [each["figures"][name] for each in every]
-            merged = _merge_measure(
+            merged = merge_measure(
                 [{"mean": f["value"], "interval": [f.get("low", f["value"]), f.get("high", f["value"])]} for f in own]
             )
             figures[name] = figure | dict(zip(("value", "low", "high"), (merged["mean"], *merged["interval"])))
@@ -261,14 +261,15 @@ def _merge_text(evaluations: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _merge_measures(measures: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    merged = {name: _merge_measure([each[name] for each in measures]) for name in measures[0]}
+    merged = {name: merge_measure([each[name] for each in measures]) for name in measures[0]}
     for name, measure in merged.items():
         if not name.startswith("return") and all(each[name]["interval"][0] >= 0.0 for each in measures):
             measure["interval"][0] = max(measure["interval"][0], 0.0)  # rates and shares stay what they are
     return merged
 
 
-def _merge_measure(measures: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def merge_measure(measures: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the mean of a figure over seeds, ``{"mean", "interval"}``, with the interval that ``merge`` describes."""
     merged = merged_interval([Interval(each["mean"], *each["interval"]) for each in measures])
     return {"mean": merged.mean, "interval": [merged.low, merged.high]}
 

@@ -1,4 +1,7 @@
-"""A process that trains one run, or lets one model answer: reads its order from stdin, writes rows as JSON lines to stdout."""
+"""A process that trains one run, lets one model answer, or works for an audit.
+
+It reads its order from stdin and writes rows as JSON lines to stdout.
+"""
 
 from __future__ import annotations
 
@@ -41,6 +44,10 @@ def _carry_out(order: dict[str, Any], send: Any) -> int:
             from cumulant.pipelines.answers import write_answers
 
             write_answers(order["answers"], lambda row: send({"row": row}))
+        elif "audit" in order:
+            from cumulant.audits.jobs import carry_out
+
+            carry_out(order["audit"], lambda row: send({"row": row}))
         else:
             api.train_one(
                 order["spec"],

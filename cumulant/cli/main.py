@@ -17,6 +17,7 @@ VERBS = {
     "train": "train an algorithm on an environment or on text, evaluate it, write a report",
     "sweep": "search an algorithm's fields for those that do best on an environment",
     "align": "align a language model: fine-tuning, reward model, PPO and DPO, judged side by side",
+    "audit": "say whether a reward can be hacked: train on it and on what matters, and compare",
     "resume": "continue a run or a sweep where its last checkpoint left it",
     "evaluate": "evaluate a run on held-out episodes or texts",
     "report": "write a run's report.html again and show it here",

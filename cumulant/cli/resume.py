@@ -7,16 +7,26 @@ from typing import Any
 
 from cumulant import api
 from cumulant.cli.parsing import Parser, add_json, add_trust
-from cumulant.cli.show import align_progress, resume_progress, show_align, show_result, show_sweep, sweep_progress
+from cumulant.cli.show import (
+    align_progress,
+    audit_resume_progress,
+    resume_progress,
+    show_align,
+    show_audit,
+    show_result,
+    show_sweep,
+    sweep_progress,
+)
 from cumulant.errors import UsageError
 
 
 def run(words: list[str]) -> Any:
     """Run the verb and return what ``--json`` prints."""
     parser = Parser(
-        "resume", "Continue a run, the unfinished seeds of a group, a sweep or an alignment, from the last checkpoint."
+        "resume",
+        "Continue a run, the unfinished seeds of a group, a sweep, an alignment or an audit, from its checkpoints.",
     )
-    parser.add_argument("run", type=Path, help="directory of the run, group, sweep or alignment")
+    parser.add_argument("run", type=Path, help="directory of the run, group, sweep, alignment or audit")
     parser.add_argument("--trials", type=int, help="of a sweep: go on to so many (default: as many as planned)")
     parser.add_argument("--processes", type=int, help="of a sweep: trainings at a time (default: as planned)")
     parser.add_argument("--quiet", action="store_true", help="no live progress")
@@ -25,6 +35,8 @@ def run(words: list[str]) -> Any:
     known = parser.parse_args(words)
     if api.is_sweep(known.run):
         return _resume_sweep(known)
+    if api.is_audit(known.run):
+        return _resume_audit(known)
     if api.is_alignment(known.run):
         return _resume_alignment(known)
     if known.trials is not None or known.processes is not None:
@@ -42,6 +54,14 @@ def _resume_alignment(known: Any) -> Any:
     if not known.json:
         show_align(known.run)
     return result
+
+
+def _resume_audit(known: Any) -> Any:
+    with audit_resume_progress(known) as progress:
+        found = api.resume_audit(known.run, trust=known.trust, progress=progress)
+    if not known.json:
+        show_audit(known.run)
+    return found
 
 
 def _resume_sweep(known: Any) -> Any:

@@ -133,12 +133,60 @@ def show_comparison(comparison: Mapping[str, Any]) -> None:
     terminal.show_compare(comparison, Console())
 
 
+@contextmanager
+def audit_progress(known: argparse.Namespace) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Show an audit live; say beforehand what must be said of the environment."""
+    if said := api.notice(known.target):
+        Console(stderr=True, quiet=known.quiet).print(escape(said), style="bold")
+    with _audit_live(f"audit of {known.target}, {known.algo}", known.quiet) as progress:
+        yield progress
+
+
+@contextmanager
+def audit_resume_progress(known: argparse.Namespace) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Show a resumed audit live."""
+    with _audit_live(f"audit, {known.run.name}, resumed", known.quiet) as progress:
+        yield progress
+
+
+@contextmanager
+def _audit_live(title: str, quiet: bool) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    from cumulant.report.align_terminal import AlignProgress
+
+    with AlignProgress(title, silent=quiet) as live:
+
+        def tell(row: Mapping[str, Any]) -> None:
+            if "audit/ended" in row:
+                live.ended(str(row["name"]), float("nan"))  # it knows when that began
+            else:
+                live.update(str(row["name"]), row)
+
+        yield tell
+
+
+def show_audit(directory: Path) -> None:
+    """Print what an audit found, and where its page is."""
+    from cumulant.report.audit_load import load_audit
+    from cumulant.report.audit_terminal import show_audit as show
+
+    console = Console(highlight=False)
+    show(load_audit(directory), console)
+    console.print(f"\npage: [bold]{escape(str(directory / 'report.html'))}[/bold]")
+
+
+def show_verdict(found: Mapping[str, Any]) -> None:
+    """Print the verdict on an environment that cannot be audited."""
+    console = Console(highlight=False)
+    console.print(f"[bold yellow]{found['verdict'].upper()}[/bold yellow]  {escape(found['why'])}")
+
+
 def show_listing(listing: Mapping[str, Mapping[str, Mapping[str, str]]]) -> None:
     """Print algorithms, environments, protocols and embedded data as tables."""
     console = Console()
     columns = {
         "algos": ("Algorithms", ("category", "summary", "use")),
         "envs": ("Environments (any Gymnasium id or module:EnvClass works too)", ("gym_id", "summary")),
+        "exhibits": ("Exhibits of `cumulant audit ENV --exhibit NAME`", ("env", "summary")),
         "protocols": (
             "Clinical protocols (our re-codings; research and education only)",
             ("knows", "source", "summary"),

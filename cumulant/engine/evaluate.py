@@ -169,7 +169,6 @@ def default_episodes(env: str) -> int:
     if atari.is_game(env):  # up to half an hour each
         return 20
     brings_its_own = lookup.find(env) is not None and hasattr(lookup.options_class(env), "evaluation")
-    brings_its_own = brings_its_own and not split_view(env)[1]
     return 5000 if brings_its_own else 100
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import gymnasium
 
 from cumulant.envs.views import OUTCOME, WITHOUT
-from cumulant.errors import ConfigError, EnvironmentFault
+from cumulant.errors import EnvironmentFault, NoOutcome
 
 
 class SeenEnv(gymnasium.Wrapper):
@@ -21,7 +21,7 @@ class SeenEnv(gymnasium.Wrapper):
         view: Such as "outcome".
 
     Raises:
-        ConfigError: In the first step that does not say what the view needs.
+        NoOutcome: In the first step that does not say what the view needs.
     """
 
     def __init__(self, env: gymnasium.Env, name: str, view: str) -> None:
@@ -32,7 +32,7 @@ class SeenEnv(gymnasium.Wrapper):
         """Step, and put the other reward in the place of the own one."""
         obs, reward, terminated, truncated, info = self.env.step(action)
         if "outcome" not in info:
-            raise ConfigError(
+            raise NoOutcome(
                 f"environment '{self._name}' does not say what really matters: put a number into info['outcome'] in every step "
                 "(higher is better, summed over the episode)"
             )

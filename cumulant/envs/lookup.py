@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cumulant.envs.views import seen, split_view
+from cumulant.envs.views import Exhibit, seen, split_view
 from cumulant.errors import ConfigError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -110,6 +110,29 @@ def options_class(name: str) -> type:
 def notice(name: str) -> str:
     """Return what must be said wherever results of an environment are shown; "" for nothing."""
     return getattr(options_class(name), "notice", "") if find(name) is not None else ""
+
+
+def exhibits(name: str) -> tuple[Exhibit, ...]:
+    """Return the exhibits of an environment: ``EXHIBITS`` of the module ``exhibits`` beside a native one; none of any other."""
+    listed = find(name)
+    package = "" if listed is None else listed.module.removesuffix(".env").removeprefix("cumulant.envs.")
+    if (
+        not package or not (Path(__file__).parent / package / "exhibits.py").is_file()
+    ):  # nothing is imported to see that
+        return ()
+    return importlib.import_module(f"cumulant.envs.{package}.exhibits").EXHIBITS
+
+
+def exhibit(name: str, wanted: str) -> Exhibit:
+    """Return an exhibit of an environment.
+
+    Raises:
+        UsageError: If it has none of that name (message names the closest).
+    """
+    found = {each.name: each for each in exhibits(name)}
+    if wanted not in found:
+        raise UsageError(f"'{name}' has no exhibit '{wanted}': {did_you_mean(wanted, found)}")
+    return found[wanted]
 
 
 def with_options(name: str, options: Mapping[str, Any]) -> Any:

@@ -13,9 +13,10 @@ ENV is any environment that says what really matters: a native one through ``Ker
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-from cumulant.errors import ConfigError, did_you_mean
+from cumulant.errors import ConfigError, NoOutcome, did_you_mean
 from cumulant.reward import Reward, Term
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def seen(kernel: Kernel, name: str) -> Kernel:
     if not view:
         return kernel
     if not kernel.outcome:
-        raise ConfigError(f"environment '{base}' does not say what really matters: its kernel names no outcome column")
+        raise NoOutcome(f"environment '{base}' does not say what really matters: its kernel names no outcome column")
     if view == OUTCOME:
         column = kernel.outcome
         return dataclasses.replace(kernel, reward=Reward(OUTCOME, (Term(OUTCOME, 1.0, lambda o: o[column]),)))
@@ -64,3 +65,18 @@ def seen(kernel: Kernel, name: str) -> Kernel:
     if not left:
         raise ConfigError(f"the reward of '{base}' is nothing but '{term}': without it there is none")
     return dataclasses.replace(kernel, reward=Reward(f"{kernel.reward.name}, {view}", left))
+
+
+@dataclasses.dataclass(frozen=True)
+class Exhibit:
+    """A reward worth an audit: options of an environment by name, and what is to be seen.
+
+    Args:
+        name: What the command line calls it.
+        summary: What it is.
+        options: Options of the environment.
+    """
+
+    name: str
+    summary: str
+    options: Mapping[str, Any]

@@ -23,6 +23,7 @@ def test_every_example_is_tested():
         "short_sighted",
         "thermostat",
         "gentle_reward",
+        "find_the_hack",
     }
 
 
@@ -68,3 +69,16 @@ def test_a_reward_of_your_own_is_logged_term_by_term(workspace):
     for term in ("in_range", "below", "between_3_and_4", "above_4", "major_bleed", "restless"):
         assert f'"reward/{term}"' in rows
     assert "ttr" in result.evaluation["outcomes"]
+
+
+def test_the_audit_finds_the_hack_and_leaves_its_twin_in_peace(capsys):
+    load("find_the_hack").main()
+    lines = capsys.readouterr().out.splitlines()
+    rows = [line.split() for line in lines[1:] if not line.startswith(" ")]
+    assert [row[:2] for row in rows] == [["naive", "hacked"], ["mended", "honest"]]
+    returned, reference, matters, possible, floor = map(float, rows[0][2:])
+    assert returned > reference + 5.0  # it pays ...
+    assert matters < floor < possible - 5.0  # ... and does worse than random actions
+    shown = (EXAMPLES.parent / "docs/audit.md").read_text()
+    for line in lines:  # what the tutorial shows is what is printed
+        assert line.strip() in shown, line

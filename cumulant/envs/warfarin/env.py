@@ -9,7 +9,7 @@ state at the end).
 
 What really matters, ``info["outcome"]`` (the column `good_days`), is no reward that anybody trains on: each day counts
 1 if the true INR is in range, less HARM_DAYS for each major bleed and each thrombo-embolism that is to be expected at
-that INR (expected, not drawn: bleeds are too rare to be judged by counting them).
+that INR (expected, not drawn: bleeds are too rare to be judged by counting them), without any teaching multiplier.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from gymnasium import spaces
 from numba import njit
 
 from cumulant.envs.batched import Kernel
+from cumulant.envs.constant import ConstantActions
 from cumulant.envs.counter_rng import normal, uniform
 from cumulant.envs.dosing import Dosing
 from cumulant.envs.warfarin import NOTICE, actions, belief, harm, model, patients, people, shielded
@@ -43,6 +44,8 @@ _OBSERVE = ("standard", "genotype", "all")
 # some ten years ahead: 0.2 x 3650. A thrombo-embolism, which kills less often and disables more, is set equal. It is our choice.
 HARM_DAYS = 730.0
 STROKE_FATALITY = (0.16, 0.06)  # INR below 2, 2 and more: from the source of the hazards (harm.py)
+SWEEP_MG = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.5, 10.0)  # of a search among constant doses
+SWEEP_PATIENTS = 20_000
 
 REWARDS = {
     "inr_band": Reward(
@@ -183,6 +186,12 @@ class Warfarin(people.People):
             outcome_names=OUTCOMES,
             outcome="good_days",
         )
+
+    def constant_actions(self) -> ConstantActions | None:
+        """Return the constant doses of a policy search (``cumulant.envs.constant``); None where tests are ordered, too."""
+        if self.schedule == "ordered":
+            return None
+        return ConstantActions("constant dose, mg a day", SWEEP_MG, {"actions": "dose"}, SWEEP_PATIENTS)
 
     def evaluation(
         self, act: Callable[[np.ndarray], np.ndarray], episodes: int, seed: int, label: str
@@ -339,7 +348,7 @@ def _live_a_day(
     outcomes[i, 8], outcomes[i, 9], outcomes[i, 10] = dose_mg, changed, 1.0 if state[i, TEST_DAY] == day else 0.0
     outcomes[i, 11], outcomes[i, 12], outcomes[i, 13] = bleed_risk, clot_risk, bleed_risk * harm.BLEED_FATALITY
     outcomes[i, 14] = alive_strokes
-    outcomes[i, 15] = outcomes[i, 1] - HARM_DAYS * (bleed_risk + clot_risk)
+    outcomes[i, 15] = outcomes[i, 1] - HARM_DAYS * (bleed_risk + clot_risk) / multiplier
     outcomes[i, 16] = outcomes[i, 3]  # what a limit on costs counts: days above INR 4
     outcomes[i, _MISSED] = 1.0 if state[i, patients.TAKEN] < dose_mg else 0.0
     outcomes[i, _INTRACRANIAL], outcomes[i, _GASTROINTESTINAL] = intracranial, gastrointestinal
