@@ -1,13 +1,15 @@
-"""Simulated patient-days a second: the warfarin environment, its bare model, and the same model under scipy and numpy.
+"""Simulated patient-days a second: the warfarin environment, its bare model, and the same by scipy, numpy and ReiL.
 
 A complete environment step is what an agent trains on: pharmacology, measurement noise, bleeds and clots, reward terms,
-episode log, and new patients where episodes end. The others compute the INR and nothing else, so the ratios are on the
-cautious side. All run in this process on one core with one thread, in turns; compilation is not counted.
+episode log, and new patients where episodes end. The scipy environment (``warfarin_peers``) does the same for one patient at a
+time, with the loosest tolerance at which it is as accurate as ours. The others compute the INR and nothing else, so those ratios
+are on the cautious side. All run in this process on one core with one thread, in turns; compilation is not counted.
 
 Accuracy is the largest |INR difference| over random patients and doses from LSODA at rtol 1e-10, which integrates the drug
-amounts as well and shares no code with any contender.
+amounts as well and shares no code with any contender. ReiL's is the difference of its typical patient from our Hamberg 2007.
 
     python benchmarks/warfarin_simulation.py
+    pip download --no-deps reil==0.1.0 && python benchmarks/warfarin_simulation.py --reil ReiL-0.1.0-py3-none-any.whl
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from measure import Spread, default_core, facts, facts_lines, one_thread, pin, table, write_results
@@ -25,16 +28,18 @@ one_thread()  # before numpy and numba are imported
 
 import numpy as np  # noqa: E402
 from numba import njit  # noqa: E402
-from scipy.integrate import odeint, solve_ivp  # noqa: E402
+from scipy.integrate import solve_ivp  # noqa: E402
+from warfarin_peers import ScipyEnvironment, by_reil, load_reil, loosest  # noqa: E402
 
 from cumulant.envs.batched import Batch  # noqa: E402
-from cumulant.envs.warfarin import model  # noqa: E402
+from cumulant.envs.warfarin import model, model2007  # noqa: E402
 from cumulant.envs.warfarin.env import Warfarin  # noqa: E402
 from cumulant.envs.warfarin.patients import Patients  # noqa: E402
 
 DAYS = 30
 BATCHES = (1, 64, 1024, 16384)
 YARDSTICK = "complete environment step, batch 1024"
+YARDSTICK_2007 = "complete environment step, Hamberg 2007, batch 1024"
 K_QUICK, K_SLOW = 3.0 / model.MTT_QUICK, 3.0 / model.MTT_SLOW
 # A contender simulates whole months and returns how many patient-days those were.
 Contender = Callable[[], int]
@@ -52,9 +57,9 @@ class Cohort:
 # -- ours ------------------------------------------------------------------------------------------------------------
 
 
-def complete_step(num_envs: int, months: int) -> Contender:
+def complete_step(num_envs: int, months: int, **options: Any) -> Contender:
     """Return a contender that steps the environment with random actions, and drains the episode log once a month."""
-    batch = Batch(Warfarin(days=DAYS).kernel(), num_envs, seed=1)
+    batch = Batch(Warfarin(days=DAYS, **options).kernel(), num_envs, seed=1)
     actions = np.random.default_rng(0).integers(0, 3, size=(DAYS, num_envs))
 
     def run() -> int:
@@ -92,35 +97,6 @@ def bare_model(num_patients: int, months: int) -> Contender:
 
 
 # -- the same model by other means -------------------------------------------------------------------------------------
-
-
-def by_odeint(cohort: Cohort, rtol: float = 1e-6) -> np.ndarray:
-    """One patient at a time; LSODA through scipy's quickest interface, the plasma concentration in closed form."""
-    inr = np.empty((DAYS + 1, len(cohort.cl)))
-    inr[0] = model.INR_BASE
-    for i, (cl, v, ec50) in enumerate(zip(cohort.cl.tolist(), cohort.v.tolist(), cohort.ec50.tolist())):
-        ke = cl / v
-        rise = model.S_SHARE * model.KA / (v * (model.KA - ke))
-        slow = fast = 0.0
-
-        def slope(y, t, ke=ke, ec50=ec50):
-            concentration = slow * math.exp(-ke * t) + fast * math.exp(-model.KA * t)  # noqa: B023  (called at once)
-            inhibition = 0.0
-            if concentration > 1e-12:
-                inhibition = 1.0 / (1.0 + (ec50 / concentration) ** model.GAMMA)
-            q1, q2, q3, s1, s2, s3 = y.tolist()
-            return (
-                K_QUICK * (inhibition - q1), K_QUICK * (q1 - q2), K_QUICK * (q2 - q3),
-                K_SLOW * (inhibition - s1), K_SLOW * (s1 - s2), K_SLOW * (s2 - s3),
-            )  # fmt: skip
-
-        y = np.zeros(6)
-        for day, dose in enumerate(cohort.dose_mg[:, i].tolist()):
-            slow, fast = slow + dose * rise, fast - dose * rise
-            y = odeint(slope, y, (0.0, 24.0), rtol=rtol, atol=1e-8)[-1]
-            slow, fast = slow * math.exp(-24.0 * ke), fast * math.exp(-24.0 * model.KA)
-            inr[day + 1, i] = model.INR_BASE + 0.5 * model.INR_MAX * (y[2] + y[5])
-    return inr
 
 
 def by_solve_ivp(cohort: Cohort, rtol: float = 1e-6, atol: float = 1e-8) -> np.ndarray:
@@ -180,6 +156,32 @@ def by_numpy(cohort: Cohort, steps_per_day: int = 24) -> np.ndarray:
     return inr
 
 
+def scipy_environment(method: str, rtol: float, months: int) -> Contender:
+    """Return a contender that steps the scipy environment with random actions."""
+    env = ScipyEnvironment(Cohort(64, seed=1), method, rtol)
+    actions = np.random.default_rng(0).integers(0, 3, size=months * DAYS).tolist()
+
+    def run() -> int:
+        env.reset()
+        for action in actions:
+            if env.step(action)[2]:
+                env.reset()
+        return len(actions)
+
+    return run
+
+
+def reil_model(reil: Any, months: int) -> Contender:
+    """Return a contender that doses ReiL's patient and asks for the INR every day."""
+
+    def run() -> int:
+        for _ in range(months):
+            by_reil(reil, np.full(DAYS, 5.0))
+        return months * DAYS
+
+    return run
+
+
 def simulated(function: Callable[[Cohort], np.ndarray], num_patients: int) -> Contender:
     """Return a contender that simulates a month of a cohort."""
     cohort = Cohort(num_patients, seed=1)
@@ -194,7 +196,7 @@ def simulated(function: Callable[[Cohort], np.ndarray], num_patients: int) -> Co
 # -- the comparison ----------------------------------------------------------------------------------------------------
 
 
-def contenders(work: float) -> dict[str, tuple[Contender, str]]:
+def contenders(work: float, tolerances: dict[str, float], reil: Any) -> dict[str, tuple[Contender, str]]:
     """Return what is timed and the method whose accuracy applies; ``work`` scales how long a measurement takes."""
 
     def months(num: int, per_measurement: float) -> int:
@@ -203,10 +205,15 @@ def contenders(work: float) -> dict[str, tuple[Contender, str]]:
     found: dict[str, tuple[Contender, str]] = {}
     for num in BATCHES:
         found[f"complete environment step, batch {num}"] = (complete_step(num, months(num, 4e5 * min(num, 8))), "ours")
+    found[YARDSTICK_2007] = (complete_step(1024, months(1024, 2e6), model="hamberg2007"), "2007")
     for num in BATCHES:
         found[f"bare model, batch {num}"] = (bare_model(num, months(num, 3e6)), "ours")
-    few, many = (8, 1024) if work >= 1.0 else (1, 16)
-    found["scipy odeint (LSODA, rtol 1e-6), one patient at a time"] = (simulated(by_odeint, few), "odeint")
+    many = 1024 if work >= 1.0 else 16
+    for method, rtol in tolerances.items():
+        what = "odeint (LSODA)" if method == "odeint" else f"solve_ivp ({method})"
+        found[f"scipy environment, {what}, rtol {rtol:g}"] = (scipy_environment(method, rtol, months(1, 9e3)), method)
+    if reil is not None:
+        found["ReiL 0.1.0, Hamberg 2007, INR only"] = (reil_model(reil, months(1, 9e3)), "ReiL")
     found[f"scipy solve_ivp (LSODA, rtol 1e-6), {many} patients as one system"] = (
         simulated(by_solve_ivp, many),
         "solve_ivp",
@@ -215,17 +222,51 @@ def contenders(work: float) -> dict[str, tuple[Contender, str]]:
     return found
 
 
-def accuracy(num_patients: int) -> dict[str, float]:
-    """Return each method's largest |INR difference| from the reference."""
+def accuracy(num_patients: int, reil: Any) -> tuple[dict[str, float], dict[str, float]]:
+    """Return each method's largest |INR difference| from the reference, and the tolerances with which scipy reaches ours."""
     cohort = Cohort(num_patients, seed=2)
     exact = by_solve_ivp(cohort, rtol=1e-10, atol=1e-12)
-    found = {
+    computed = {
         "ours": model.simulate(cohort.cl, cohort.v, cohort.ec50, cohort.dose_mg),
-        "odeint": by_odeint(cohort),
         "solve_ivp": by_solve_ivp(cohort),
         "numpy": by_numpy(cohort),
     }
-    return {name: float(np.abs(inr - exact).max()) for name, inr in found.items()}
+    found = {name: float(np.abs(inr - exact).max()) for name, inr in computed.items()}
+    found["2007"] = error_2007(num_patients)
+    tolerances = {}
+    for method in ("odeint", "LSODA", "RK45"):
+        tolerances[method], found[method] = loosest(cohort, method, exact, found["ours"])
+    if reil is not None:  # it multiplies an apparent clearance by a bioavailability of 0.9 once more: so do we, here
+        usual = np.full(DAYS, 5.0)
+        typical = (np.array([0.314]), np.array([13.8]), np.array([4.61]))
+        ours = model2007.simulate(*typical, 0.9 * usual[:, None])[1:, 0]
+        found["ReiL"] = float(np.abs(by_reil(reil, usual) - ours).max())
+    return found, tolerances
+
+
+def error_2007(num_patients: int) -> float:
+    """Return the largest |INR difference| of our Hamberg 2007 from LSODA at rtol 1e-10, typical transit times, random doses."""
+    cohort = Cohort(num_patients, seed=2)
+    n, v1 = num_patients, np.full(num_patients, model2007.VOLUME)
+    k10, k12, k21 = cohort.cl / v1, model2007.FLOW / v1, model2007.FLOW / model2007.VOLUME2
+    k1, k2 = 6.0 / model2007.MTT_QUICK, 1.0 / model2007.MTT_SLOW
+
+    def slope(_, y):
+        gut, blood, tissue, chain = y[:n], y[n : 2 * n], y[2 * n : 3 * n], y[3 * n :].reshape(7, n)
+        powered = (np.maximum(blood, 0.0) / cohort.ec50) ** model2007.GAMMA
+        arriving = powered / (1.0 + powered)
+        quick = k1 * (np.concatenate([arriving[None], chain[:5]]) - chain[:6])
+        flows = [-2.0 * gut, 2.0 * gut - (k10 + k12) * blood + k21 * tissue, k12 * blood - k21 * tissue]
+        return np.concatenate([*flows, *quick, k2 * (arriving - chain[6])])
+
+    y, inr = np.zeros(10 * n), [np.ones(n)]
+    for dose in cohort.dose_mg:
+        y[:n] += model2007.S_SHARE * dose / v1
+        y = solve_ivp(slope, (0.0, 24.0), y, method="LSODA", rtol=1e-10, atol=1e-13).y[:, -1]
+        missing = 1.0 - (1.0 - y[8 * n : 9 * n]) * (1.0 - y[9 * n :])
+        inr.append(model2007.INR_BASE + model2007.INR_MAX * missing**model2007.LAMBDA)
+    ours = model2007.simulate(cohort.cl, v1, cohort.ec50, cohort.dose_mg)
+    return float(np.abs(ours - np.array(inr)).max())
 
 
 def main() -> None:
@@ -238,10 +279,12 @@ def main() -> None:
     parser.add_argument("--core", type=int, default=default_core(), help="core to pin everything to; -1 for none")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--write", action="store_true", help="write benchmarks/results/warfarin_simulation.md, too")
+    parser.add_argument("--reil", type=Path, help="wheel of ReiL 0.1.0, for the public coding of Hamberg 2007")
     options = parser.parse_args()
     pin(options.core)
-    errors = accuracy(options.patients)
-    timed = contenders(options.work)
+    reil = None if options.reil is None else load_reil(options.reil)
+    errors, tolerances = accuracy(options.patients, reil)
+    timed = contenders(options.work, tolerances, reil)
     for run, _ in timed.values():
         run()  # compiles and warms up
     cpu: dict[str, list[float]] = {name: [] for name in timed}
@@ -255,7 +298,8 @@ def main() -> None:
 
     rows, summary = [], {}
     for name, (_, method) in timed.items():
-        ratio = Spread.of([mine / theirs for mine, theirs in zip(cpu[YARDSTICK], cpu[name])])  # within a turn
+        same_model = YARDSTICK_2007 if method == "ReiL" else YARDSTICK
+        ratio = Spread.of([mine / theirs for mine, theirs in zip(cpu[same_model], cpu[name])])  # within a turn
         summary[name] = {
             "patient_days_per_cpu_second": Spread.of(cpu[name])._asdict(),
             "patient_days_per_second": Spread.of(wall[name])._asdict(),
@@ -285,8 +329,10 @@ def main() -> None:
     ]
     text = (
         f"Median (range) of {options.repeats} alternating measurements. A complete step is pharmacology, noise, harm, reward and "
-        "restart; the bare model, scipy and numpy compute the INR only. The error is the largest |INR difference| from LSODA at "
-        f"rtol 1e-10 over {options.patients} patients and {DAYS} days."
+        "restart, and so is a step of the scipy environments, at the loosest tolerance at which they "
+        "are as accurate as ours. The bare model, the 1024 patients as one system, numpy and ReiL compute the INR only. ReiL is "
+        "compared with our complete step of the same model, Hamberg 2007. The error is the largest |INR difference| from LSODA at "
+        f"rtol 1e-10 over {options.patients} patients and {DAYS} days (ReiL's, from our Hamberg 2007)."
     )
     parts = [text, table(head, rows), "\n".join(f"- {line}" for line in facts_lines(known))]
     print("\n\n".join(parts))

@@ -159,6 +159,20 @@ def test_doses_by_genotype_against_real_patients() -> None:
     assert 0.88 < min(ratios) < max(ratios) < 1.12
 
 
+def test_the_page_shows_these_doses() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "patients.md").read_text(encoding="utf-8").replace("\\", "")
+    for row in iwpc.comparison():
+        doses = [row[f"{name}{end}"] for name in people.MODELS for end in ("", "_calibrated")]
+        typical = f"{row['typical_old']:.2f}" if row["n_old"] else ""
+        cells = [row["vkorc1"], row["cyp2c9"], str(row["n"]), f"{row['mean']:.2f}", f"{row['median']:.2f}", typical]
+        line = "| " + " | ".join([*cells, *(f"{dose:.2f}" for dose in doses)]) + " |"
+        assert line.replace("|  |", "| |") in page
+    factors = (
+        f"times **{iwpc.ec50_factor('hamberg2010'):.2f}** (2010) or **{iwpc.ec50_factor('hamberg2007'):.2f}** (2007)"
+    )
+    assert factors in page
+
+
 def test_simulated_stable_doses_of_a_calibrated_cohort_are_those_of_iwpc() -> None:
     """White patients of 60 to 89 years: level and spread of the dose, by VKORC1 genotype, without CYP2C9 variants."""
     who = cohort(60_000, cohort="iwpc-white", variability="calibrated", calibration="iwpc")

@@ -143,7 +143,7 @@ def table(cohort: str) -> tuple[bool, np.ndarray]:
         ConfigError: If there is no such cohort (message names the closest).
         DataError: If a file cannot be read or a value in it makes no sense (message names file, row and column).
 
-    >>> table("aurora")[1][0, CYP2C9_UP_TO]
+    >>> float(table("aurora")[1][0, CYP2C9_UP_TO])
     0.6739
     """
     if cohort.lower().endswith(".csv"):

@@ -42,6 +42,8 @@ BLEED_RISK = (0.01497, 0.06224, 0.39118)  # ignite, in a year: INR below 3, 3 to
 STROKE_RISK = (0.077, 0.019, 0.006)  # in a year: INR below 1.5, 1.5 to 2, 2 and more
 BLEED_HAZARD = np.array([-math.log(1.0 - risk) / DAYS_PER_YEAR for risk in BLEED_RISK])  # per day
 STROKE_HAZARD = np.array([-math.log(1.0 - risk) / DAYS_PER_YEAR for risk in STROKE_RISK])  # per day
+_BLEED_PROBABILITY = np.array([1.0 - math.exp(-hazard) for hazard in BLEED_HAZARD])  # on a day
+_STROKE_PROBABILITY = np.array([1.0 - math.exp(-hazard) for hazard in STROKE_HAZARD])
 OAKE_BLEED_RATE = np.array([1.1 * 0.006, 0.006, 2.7 * 0.006, 21.8 * 0.006])  # a year: below 2, 2 to 3, 3 to 5, above 5
 OAKE_EMBOLISM_RATE = np.array([3.5 * 0.046, 0.046])  # a year: below 2, 2 and more
 SMOOTH_RATE, SMOOTH_SLOPE, SMOOTH_MOST = 0.014, 1.0, 2.0  # a year
@@ -67,7 +69,10 @@ def bleed_probability(inr: float, table: int = 0, multiplier: float = 1.0) -> fl
     [1.51, 6.43, 49.59]
     """
     if table == 0:
-        hazard = BLEED_HAZARD[0 if inr < 3.0 else (1 if inr <= 4.0 else 2)]
+        band = 0 if inr < 3.0 else (1 if inr <= 4.0 else 2)
+        if multiplier == 1.0:  # the default, and half of what the hazards cost is the exponential function
+            return _BLEED_PROBABILITY[band]
+        hazard = BLEED_HAZARD[band]
     elif table == 1:
         band = 0 if inr < 2.0 else (1 if inr <= 3.0 else (2 if inr <= 5.0 else 3))
         hazard = OAKE_BLEED_RATE[band] / DAYS_PER_YEAR
@@ -91,7 +96,10 @@ def thromboembolism_probability(inr: float, table: int = 0, multiplier: float = 
     if table == 1:
         hazard = OAKE_EMBOLISM_RATE[0 if inr < 2.0 else 1] / DAYS_PER_YEAR
     else:
-        hazard = STROKE_HAZARD[0 if inr < 1.5 else (1 if inr < 2.0 else 2)]
+        band = 0 if inr < 1.5 else (1 if inr < 2.0 else 2)
+        if multiplier == 1.0:
+            return _STROKE_PROBABILITY[band]
+        hazard = STROKE_HAZARD[band]
     return 1.0 - math.exp(-hazard * multiplier)
 
 

@@ -86,7 +86,7 @@ def ec50_factor(model_name: str) -> float:
     real typical (geometric mean) dose of 60 to 89 years over the model's at 71.
 
     >>> round(ec50_factor("hamberg2010"), 2), round(ec50_factor("hamberg2007"), 2)
-    (0.74, 0.78)
+    (0.76, 0.8)
     """
     rows = [(real.n_old, real.typical_old / typical_dose(model_name, *key)) for key, real in REAL.items() if real.n_old]
     weight, ratio = np.array(rows).T

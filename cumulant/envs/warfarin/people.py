@@ -182,7 +182,7 @@ def log_ec50_by_vitamin_k(model_name: str) -> float:
     """Return how much 100 ug of vitamin K a day more add to ln EC50: what lowers a steady INR of 2.5 as published.
 
     >>> round(log_ec50_by_vitamin_k("hamberg2010"), 3)
-    0.126
+    0.134
     """
     lower = steady_state_dose(model_name, MAINTENANCE_INR + VITAMIN_K_INR)
     return math.log(steady_state_dose(model_name) / lower)  # the INR depends on dose / EC50 only
