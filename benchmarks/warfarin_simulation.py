@@ -331,7 +331,7 @@ def main() -> None:
         f"Median (range) of {options.repeats} alternating measurements. A complete step is pharmacology, noise, harm, reward and "
         "restart, and so is a step of the scipy environments, at the loosest tolerance at which they "
         "are as accurate as ours. The bare model, the 1024 patients as one system, numpy and ReiL compute the INR only. ReiL is "
-        "compared with our complete step of the same model, Hamberg 2007. The error is the largest |INR difference| from LSODA at "
+        "compared with our complete step of the same model. The error is the largest |INR difference| from LSODA at "
         f"rtol 1e-10 over {options.patients} patients and {DAYS} days (ReiL's, from our Hamberg 2007)."
     )
     parts = [text, table(head, rows), "\n".join(f"- {line}" for line in facts_lines(known))]
