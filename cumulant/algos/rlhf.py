@@ -10,7 +10,7 @@ Axes: B sequences, T tokens of prompt and completion, N tokens of the completion
 
 Source: Ziegler et al. 2019, "Fine-tuning language models from human preferences"; Stiennon et al. 2020; Ouyang et al. 2022.
 Differs from source: rewards are measured in standard deviations of the reference's own completions, so that beta means the same
-under every scorer; the value is linear in features (of the frozen reference, fitted before the first update, or of the policy).
+under every scorer; the value is linear in features (of the frozen reference, a regression over all updates, or of the policy).
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ class Config:
     max_grad_norm: float = 1.0
     """Gradients are scaled down to this norm."""
     reference_samples: int = 128
-    """Completions of the reference on which rewards are standardised and frozen values are fitted beforehand."""
+    """Completions of the reference on which rewards are standardised and frozen values begin."""
     kl: KLConfig = field(default_factory=KLConfig)
     """What leaving the reference costs."""
     critic: CriticConfig = field(default_factory=CriticConfig)

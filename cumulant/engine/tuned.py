@@ -220,11 +220,13 @@ class Critic(nn.Module):
         were further from new outcomes than their mean was.
 
         Args:
-            features: ``[N, F]``.
+            features: ``[N, F]``; without any, nothing changes.
             target: ``[N]``.
             ridge: Strength of the pull towards the mean.
             memory: Weight that earlier samples keep.
         """
+        if not len(features):
+            return
         features = features.float()
         if self.count == 0:
             self.mean.copy_(features.mean(0))

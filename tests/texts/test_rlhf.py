@@ -200,6 +200,7 @@ def test_earlier_samples_count_less_in_fitted_values():
     critic = Critic(3, fitted=True)
     for features, target in batches:
         critic.fit(features, target, ridge=0.2, memory=0.5)
+    critic.fit(torch.zeros(0, 3), torch.zeros(0), ridge=0.2, memory=0.0)  # a batch that teaches nothing is as none
     assert not any(part.requires_grad for part in critic.parameters())
     # the same by a weighted regression over all of them, where the pull is a sample of each feature
     first = batches[0][0]
