@@ -31,10 +31,10 @@ class Kernel:
     ``reset(mask, key, params, state, obs)`` starts the episodes where ``mask [B]`` is set.
     ``step(key, clock, action, params, state, obs, reward, terminated, outcomes)`` advances every copy by one step.
 
-    Both are numba functions. ``key [B] uint64`` and ``clock [B] int64`` (steps taken before this one) address every
-    random number through ``counter_rng``; ``state [B, S]`` float64 is all that is remembered. ``obs [B, ...]``,
-    ``reward [B]``, ``terminated [B]`` and ``outcomes [B, K]`` are written in place. The kernel does not restart
-    episodes and does not know the time limit.
+    Both are numba functions, or functions of the whole batch that call some. ``key [B] uint64`` and ``clock [B] int64``
+    (steps taken before this one) address every random number through ``counter_rng``; ``state [B, S]`` float64 is all
+    that is remembered. ``obs [B, ...]``, ``reward [B]``, ``terminated [B]`` and ``outcomes [B, K]`` are written in place.
+    The kernel does not restart episodes and does not know the time limit.
 
     Args:
         observation_space: Of one environment; where it is a Dict or Tuple, ``obs [B, D]`` is flat (``envs.spaces``).

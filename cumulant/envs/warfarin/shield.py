@@ -24,7 +24,7 @@ from cumulant.errors import ConfigError, CumulantError, did_you_mean
 from cumulant.loading import load_attribute
 
 DAYS_KEPT = 7
-_LAST_RISE, _USUAL, _BASE, _BLED, _DOSES = range(5)
+_LAST_RISE, _LAST_CHANGE, _USUAL, _BASE, _BLED, _DOSES = range(6)
 MEMORY = _DOSES + DAYS_KEPT  # numbers that are remembered of each patient
 
 
@@ -39,6 +39,7 @@ class Situation:
         usual_mg: The last dose that was not 0: what a hold interrupts.
         week_low_mg: The lowest dose of the last 7 days that was not 0; the usual one where there is none.
         days_since_rise: Days since the dose was last raised; large where it never was.
+        days_since_change: Days since it was last changed, but for holds; likewise.
         age_years: Age.
         weight_kg: Weight.
         bled: Whether there was a major bleed on the day before.
@@ -52,6 +53,7 @@ class Situation:
     usual_mg: np.ndarray
     week_low_mg: np.ndarray
     days_since_rise: np.ndarray
+    days_since_change: np.ndarray
     age_years: np.ndarray
     weight_kg: np.ndarray
     bled: np.ndarray
@@ -95,14 +97,23 @@ def _deferred(now: Situation) -> np.ndarray:
 
 
 def _clinicians_dose(now: Situation, wanted: np.ndarray) -> np.ndarray:
-    """Return what stands for a clinician: nothing after a bleed or above INR 9, else the usual dose."""
-    stop = now.bled | ((now.inr > 9.0) & (now.inr_age_days <= 2))
-    return np.where(
-        _deferred(now), np.where(stop, 0.0, np.where(now.started, now.usual_mg, np.minimum(wanted, 5.0))), wanted
+    """Return what stands for a clinician: nothing after a bleed or above INR 9, else RE-LY's percentages on the usual dose."""
+    percent = np.select(
+        [now.inr <= 1.5, now.inr < 2.0, now.inr <= 3.0, now.inr < 5.0], [15.0, 10.0, 0.0, -10.0], default=-15.0
     )
+    percent[(now.inr_age_days > 0) | (now.days_since_change < 3)] = 0.0
+    dose = np.where(now.started, now.usual_mg * (1.0 + percent / 100.0), 5.0)
+    dose[now.bled | ((now.inr > 9.0) & (now.inr_age_days <= 2))] = 0.0
+    return np.where(_deferred(now), dose, wanted)
 
 
 RULES: tuple[Rule, ...] = (
+    Rule(
+        "defer",
+        "INR above 9, a bleed, a new drug, under 30 years, under 40 or over 160 kg: a clinician decides "
+        "(here: no dose in the first two cases, else RE-LY's algorithm)",
+        _clinicians_dose,
+    ),
     at_most("range", "no more than 10 mg a day", lambda now: np.full(len(now.day), 10.0)),
     at_most(
         "change",
@@ -129,12 +140,6 @@ RULES: tuple[Rule, ...] = (
         "no increase on an INR older than 7 days, and a test tomorrow",
         lambda now, wanted: np.where(now.started & (now.inr_age_days > 7), np.minimum(wanted, now.usual_mg), wanted),
         lambda now: now.inr_age_days >= 7,
-    ),
-    Rule(
-        "defer",
-        "INR above 9, a bleed, a new drug, under 30 years, under 40 or over 160 kg: a clinician decides (here: none in the first "
-        "two cases, else the usual dose)",
-        _clinicians_dose,
     ),
     Rule(
         "hold",
@@ -241,7 +246,7 @@ def start(memory: np.ndarray, who: np.ndarray, last_mg: np.ndarray, treated: np.
         treated: Who has taken that dose already, ``[B]`` bool; nobody if left out.
     """
     memory[who] = 0.0
-    memory[who, _LAST_RISE] = -1000.0
+    memory[who, _LAST_RISE] = memory[who, _LAST_CHANGE] = -1000.0
     memory[who, _USUAL] = memory[who, _BASE] = last_mg[who]
     if treated is not None:
         memory[who & treated, _DOSES:] = last_mg[who & treated, None]
@@ -267,6 +272,7 @@ def situation(
         usual_mg=usual,
         week_low_mg=np.where(np.isfinite(lowest), lowest, usual),
         days_since_rise=day - memory[:, _LAST_RISE],
+        days_since_change=day - memory[:, _LAST_CHANGE],
         age_years=age_years,
         weight_kg=weight_kg,
         bled=memory[:, _BLED] > 0.0,
@@ -292,8 +298,9 @@ def remember(
         given_mg: Doses that were given, ``[B]``.
         bled: Whether there was a major bleed, ``[B]``.
     """
-    rose = (given_mg > memory[:, _USUAL] + 1e-6) & (day > 1)
-    memory[rose, _LAST_RISE] = day[rose]
+    rose, fell = given_mg > memory[:, _USUAL] + 1e-6, (given_mg < memory[:, _USUAL] - 1e-6) & (given_mg > 0.0)
+    for column, moved in ((_LAST_RISE, rose), (_LAST_CHANGE, rose | fell)):
+        memory[moved & (day > 1), column] = day[moved & (day > 1)]
     memory[:, _USUAL] = np.where(given_mg > 0.0, given_mg, memory[:, _USUAL])
     withheld = (given_mg == 0.0) & (wanted_mg > 0.0)
     memory[:, _BASE] = np.where(withheld, memory[:, _BASE], given_mg)
