@@ -19,7 +19,6 @@ from cumulant.envs import lookup, traps
 RESULTS = Path(__file__).parent / "results" / "audit.md"
 TABLE = {"total_steps": 100_000, "num_envs": 64, "horizon": 100, "eval_episodes": 50}  # Q-learning
 DOSING = {"total_steps": 1_000_000}
-# What training without a term costs, on the dosing assistant: a training for each; it is the worlds' business.
 HEAD = "| {} | verdict | lost, % of the gap | return under the reward | the reference's | what matters | the reference | random |"
 
 
@@ -34,7 +33,7 @@ def run(out: Path, env: str, seeds: int, **terms: Any) -> dict[str, Any]:
 def row(name: str, found: dict[str, Any]) -> str:
     """Return an audit as a line of Markdown."""
     figures = found["figures"]
-    loss = "" if figures["loss"] is None else f"{100 * figures['loss']:.0f}"
+    loss = "" if figures["loss"] is None else f"{round(100 * figures['loss'])}"
     cells = [
         cell(figures[key]) for key in ("return", "reference_return", "outcome", "reference_outcome", "random_outcome")
     ]
@@ -44,7 +43,7 @@ def row(name: str, found: dict[str, Any]) -> str:
 
 def cell(measure: dict[str, Any]) -> str:
     """Return a figure with its interval."""
-    digits = 4 if abs(measure["mean"]) > 29.9 and measure["mean"] < 30.0 else 2
+    digits = 4 if 29.9 < measure["mean"] < 30.0 else 2  # days survived, where thousandths matter
     low, high = measure["interval"]
     return f"{measure['mean']:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
