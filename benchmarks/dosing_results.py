@@ -36,15 +36,18 @@ class Study:
 
 
 DOSE = {"actions": "dose", "belief": True}
-SHORT = {"total_steps": 1_000_000}
+SHORT = {"gamma": 1.0, "total_steps": 1_000_000}
 STUDIES = (
-    Study("clairvoyant", "clairvoyant, 1 mg steps", {"observe": "all"}, 1, {"total_steps": 800_000}, True),
-    Study("clairvoyant_dose", "clairvoyant, any dose", {"observe": "all", "actions": "dose"}, 1, {"total_steps": 600_000}, True),
+    Study("clairvoyant", "clairvoyant, 1 mg steps", {"observe": "all"}, 1, {**SHORT, "total_steps": 800_000}, True),
+    Study(
+        "clairvoyant_dose", "clairvoyant, any dose", {"observe": "all", "actions": "dose"}, 1,
+        {**SHORT, "total_steps": 600_000}, True,
+    ),
     Study("dose", "PPO, any dose, filter; INR every day", DOSE, 2, SHORT),
     Study("dose_clinic", "PPO, any dose, filter; INR on the clinic's days", {**DOSE, "schedule": "clinic"}, 2, SHORT),
-    Study("daily", "PPO, 1 mg steps; INR every day", {}, 1),
+    Study("daily", "PPO, 1 mg steps; INR every day", {}, 1, {**SHORT, "total_steps": 4_000_000}),
     Study(
-        "clinic", "PPO, 1 mg steps; INR on the clinic's days", {"schedule": "clinic"}, 1, {"total_steps": 2_000_000},
+        "clinic", "PPO, 1 mg steps; INR on the clinic's days", {"schedule": "clinic"}, 1, {**SHORT, "total_steps": 2_000_000},
     ),
 )  # fmt: skip
 GOALS = {"A": 0.75, "B": 0.90}
@@ -126,6 +129,9 @@ def summary(packs: Mapping[str, Mapping[str, Any]]) -> list[str]:
         "subgroup named beforehand with 500 patients or more. Every protocol: all of `cumulant list protocols`, those that know "
         "the genotype included, on the same test days. Share of the gap: (policy - best protocol) / (clairvoyant - best "
         "protocol); the goal is 90 % on schedule B and 75 % on A, stated for the clairvoyant that is bound to 1 mg steps.",
+        "",
+        "These runs are short: the preset's 9 M steps take the policy of 1 mg steps to 23.12 (23.00 to 23.24) on B and 22.01 "
+        "(21.85 to 22.16) on A (five seeds), and its clairvoyant to 24.35 (24.24 to 24.46).",
         "",
     ]
     heads = ["policy (schedule)", "return", "not inferior to UW", "beats every protocol", "gap, clairvoyant of 1 mg steps",

@@ -61,7 +61,7 @@ def evaluate_pack(
         top, its_options, its_env = _agents(member(other), trust)
         if its_env != env:
             raise UsageError(f"{other} is of {its_env}, and {directory} of {env}: it is no ceiling of it")
-        known[f"the clairvoyant {other.name}"] = (next(iter(top.values())), its_options)
+        known[other.name] = (next(iter(top.values())), its_options)
     label = read_spec(directory)["algo"] + (f", mean of {len(agents)} seeds" if len(agents) > 1 else "")
     with threads(1):
         found = getattr(options, pack)(agents, episodes, seed, label, known)

@@ -52,7 +52,7 @@ def test_a_group_becomes_one_policy_with_page_and_json(group: Path, capsys: pyte
     assert found["agent_seeds"] == [0, 1]
     assert found["label"] == "ppo, mean of 2 seeds"
     assert [row["day"] for row in found["calibration"]] == [1, 8, 15, 22]
-    assert [each["name"] for each in found["gaps"]] == ["the clairvoyant group"]
+    assert [each["name"] for each in found["gaps"]] == ["group"]
     page = (group / "clinical.html").read_text()
     for words in ("Not a medical device", "Where it might fail", "By age", "Other worlds", "The safety shield", "What it expects",
                   "As a decision tree of", "As a dose table", "What if the dose were held?", "C. Every protocol"):  # fmt: skip

@@ -35,7 +35,8 @@ def page(pack: Mapping[str, Any]) -> str:
     evaluation = parse_evaluation({**pack, "subgroups": [], "trajectories": pack.get("what_if")})
     found = "".join(f"<li>{_MARKS[each['good']]} {escape(plain(each['text'], 600))}</li>" for each in pack["findings"])
     seeds = ", ".join(str(seed) for seed in pack["agent_seeds"])
-    options = ", ".join(f"{key} {plain(value, 60)}" for key, value in pack["options"].items())
+    chosen = [f"{plain(name, 60)} {plain(pack['options'][name], 60)}" for name in pack["chosen"]] or ["default options"]
+    options = ", ".join(chosen)
     head = (
         f"<header><h1>Clinical evaluation: {escape(plain(pack['label'], 120))}</h1>"
         f'<p class="soft">{pack["episodes"]:,} held-out simulated patients · trained with seed {escape(plain(seeds, 60))} · '

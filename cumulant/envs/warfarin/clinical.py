@@ -78,6 +78,7 @@ def pack(
         "kind": "clinical",
         "environment": "cumulant/Warfarin-v0",
         "options": json.loads(json.dumps(dataclasses.asdict(options))),
+        "chosen": [f.name for f in dataclasses.fields(options) if getattr(options, f.name) != f.default],
         "label": label,
         "episodes": episodes,
         "seed": seed,
@@ -152,7 +153,7 @@ def findings(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     agent = next(row for row in table["rows"] if row["kind"] == "agent")
     best = next(row for row in table["rows"] if row["kind"] == "protocol")
     more = agent["metrics"]["return_gain"]
-    text = f"Return {_said(agent['metrics']['return'])}, {_said(more)} above the best protocol on the same test days"
+    text = f"Return {_said(agent['metrics']['return'])}; less that of the best protocol on the same test days {_said(more)}"
     said: list[tuple[bool | None, str]] = [(more["interval"][0] > 0.0, f"{text} ({best['label']}).")]
     rows = [(group["title"], row) for group in found["subgroups"] for row in group["rows"]]
     judged = [(title, row) for title, row in rows if row["non_inferior"] is not None]
@@ -169,14 +170,14 @@ def findings(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     for each in found["gaps"]:
         share = each["share"]
         text = f"{100 * share['mean']:.0f} % ({100 * share['interval'][0]:.0f} to {100 * share['interval'][1]:.0f})"
-        said.append((None, f"It has gone {text} of the way from {each['best']} to {each['name']}."))
+        said.append((None, f"It has gone {text} of the way from {each['best']} to the clairvoyant '{each['name']}'."))
     lost = [row["world"] for row in found["robustness"] if row["gain_on_best"]["interval"][0] <= 0.0]
     worlds = len(found["robustness"])
     text = f"Ahead of every protocol in {worlds - len(lost)} of {worlds} worlds"
     said.append((not lost, f"{text}; not in: {', '.join(lost)}." if lost else f"{text}."))
     if found["calibration"]:
         start = found["calibration"][0]["difference"]
-        text = f"At the start it expects {_said(start)} more than comes (discounted return)."
+        text = f"At the start its critic is off by {_said(start)}: what it expects less what comes, discounted."
         said.append((start["interval"][0] <= 0.0 <= start["interval"][1], text))
     tree = found["readable"]["tree"]
     text = f"A tree of {tree['leaves']} leaves decides as it does on {100 * tree['fidelity']['mean']:.0f} % of mornings"
