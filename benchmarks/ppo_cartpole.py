@@ -15,12 +15,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 from measure import (
+    OURS,
     Race,
     contenders,
     facts,
@@ -49,7 +51,7 @@ SETTINGS: dict[str, Any] = {
 SOLVED = 475.0
 
 
-def time_ours(wanted: dict[str, Any]) -> dict[str, Any]:
+def time_ours(wanted: dict[str, Any], engine: str) -> dict[str, Any]:
     """Time ours."""
     return time_training(
         "ppo",
@@ -59,13 +61,16 @@ def time_ours(wanted: dict[str, Any]) -> dict[str, Any]:
         value_coef=1.0,  # of half the squared error
         entropy_coef=0.0,
         activation="tanh",
+        engine=engine,
     )
 
 
 def compare(options: argparse.Namespace) -> None:
     """Time the contenders in turn and print how they compare."""
     wanted = SETTINGS | {"total_steps": options.steps or 40 * 1024}
-    race = Race.run("PPO on CartPole-v1", contenders(options, __file__, PEERS), wanted, options.repeats)
+    everyone = contenders(options, __file__, PEERS)
+    everyone[f"{OURS}, engine torch"] = [sys.executable, __file__, "--engine", "torch", "--time-ours"]
+    race = Race.run("PPO on CartPole-v1", everyone, wanted, options.repeats)
     race.report(options, wanted, "ppo_cartpole", ("numba",))
 
 
@@ -141,12 +146,13 @@ def main() -> None:
     parser.add_argument(
         "--solve", action="store_true", help="train to the end on several seeds instead of comparing speed"
     )
+    parser.add_argument("--engine", default="auto", help=argparse.SUPPRESS)
     parser.add_argument("--seeds", type=int, default=5, help="how many seeds --solve trains")
     options = parser.parse_args()
     one_thread()
     pin(options.core)
     if options.time_ours:
-        print(json.dumps(time_ours(json.loads(options.time_ours))))
+        print(json.dumps(time_ours(json.loads(options.time_ours), options.engine)))
     elif options.solve:
         solve(options)
     else:

@@ -27,6 +27,7 @@ CASES = {
     "rlhf.py": ["--repeats", "1", "--only", "passes", "--rows", "2"],
     "rlhf.py texts": ["--repeats", "1", "--only", "sft", "reward_model", "dpo", "--steps", "1", "--layers", "1"],
     "rlhf.py answers": ["--repeats", "1", "--only", "grpo", "rlhf", "--steps", "1", "--layers", "1"],
+    "speed.py": ["--repeats", "1", "--only", "ppo", "--steps", "2048"],
     "warfarin_simulation.py": ["--repeats", "1", "--work", "0.002", "--patients", "2"],
 }
 
