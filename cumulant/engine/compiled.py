@@ -89,13 +89,8 @@ class CompiledPPO:
     def __init__(
         self, net: ActorCritic, optimizer: FlatAdam, envs: VectorEnv, horizon: int, act_seed: int, shuffle_seed: int
     ) -> None:
-        self.net, self.optimizer, self.envs, self.horizon, self.shuffle_seed = (
-            net,
-            optimizer,
-            envs,
-            horizon,
-            shuffle_seed,
-        )
+        self.net, self.optimizer, self.envs = net, optimizer, envs
+        self.horizon, self.shuffle_seed = horizon, shuffle_seed
         self.kind = _KINDS[type(net.actor[1])]
         self.continuous = isinstance(net.head, Gaussian)
         self.actor_sizes, self.critic_sizes = _sizes(net.actor), _sizes(net.critic)
@@ -160,17 +155,17 @@ class CompiledPPO:
             reward = reward_scale(torch.from_numpy(reward), torch.from_numpy(self.ended)).numpy()
         advantage = np.empty_like(reward)
         ppo.gae(
-            reward, value[:-1], next_value, self.terminated, self.ended, options.gamma, options.lam, advantage
+            reward, value[:-1], next_value, self.terminated, self.ended, float(options.gamma), float(options.lam), advantage
         )  # fmt: skip
         optimizer, samples = self.optimizer, self.horizon * self.envs.num_envs
         optimizer.steps = ppo.update(
-            vector, optimizer.mean.numpy(), optimizer.square.numpy(), optimizer.steps, optimizer.learning_rate,
-            optimizer.eps, self.starts, self.actor_sizes, self.critic_sizes, self.kind, self.continuous,
+            vector, optimizer.mean.numpy(), optimizer.square.numpy(), optimizer.steps, float(optimizer.learning_rate),
+            float(optimizer.eps), self.starts, self.actor_sizes, self.critic_sizes, self.kind, self.continuous,
             seen[:-1].reshape(samples, -1), self.allowed[:-1].reshape(samples, -1), self.choice.reshape(-1),
             self.numbers.reshape(samples, -1), self.logp.reshape(-1), value[:-1].reshape(-1), advantage.reshape(-1),
-            (advantage + value[:-1]).reshape(-1), options.clip, _or_infinite(options.value_clip), options.value_coef,
-            entropy_coef, options.max_grad_norm, options.epochs, options.minibatches, _or_infinite(options.target_kl),
-            self.shuffle_seed, iteration, self.measured,
+            (advantage + value[:-1]).reshape(-1), float(options.clip), _or_infinite(options.value_clip),
+            float(options.value_coef), float(entropy_coef), float(options.max_grad_norm), options.epochs,
+            options.minibatches, _or_infinite(options.target_kl), self.shuffle_seed, iteration, self.measured,
         )  # fmt: skip
         return dict(zip(_MEASURES, self.measured.tolist()))
 
@@ -205,7 +200,7 @@ class CompiledPPO:
 
 
 def _or_infinite(limit: float | None) -> float:
-    return math.inf if limit is None else limit
+    return math.inf if limit is None else float(limit)  # a whole number would be compiled for anew
 
 
 def _sizes(tower: Any) -> np.ndarray:
