@@ -38,7 +38,7 @@ from cumulant.engine.pair_logp import Responses, write_pairs
 from cumulant.engine.preference_report import accuracy
 from cumulant.engine.ranks import add_up, add_up_gradients, share
 from cumulant.engine.scoring import Scorer, ScoringConfig
-from cumulant.engine.tuned import Tuned, TuningConfig
+from cumulant.engine.tuned import ComputeConfig, Tuned, TuningConfig
 from cumulant.maths.kl import kl_estimate
 from cumulant.maths.preference import dpo_loss, implicit_reward, ipo_loss
 from cumulant.maths.schedules import piecewise
@@ -94,6 +94,8 @@ class Config:
     """Memory for what the layers below the adapters make of the texts; if it does not suffice, they run in every step."""
     tuning: TuningConfig = field(default_factory=TuningConfig)
     """Which model is trained."""
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    """How it is computed."""
     eval_pairs: int = 200
     """Held-out pairs of the evaluation, or prompts, if a reward ranks."""
 
@@ -130,7 +132,7 @@ def train(config: Config, run: Run) -> dict[str, Any]:
     Returns:
         The evaluation on held-out pairs or prompts.
     """
-    tuned = Tuned.begin(config.tuning, run.rng("init"))
+    tuned = Tuned.begin(config.tuning, run.rng("init"), config.compute)
     if config.reward:  # what is wrong with what it is judged by is to be said now, not after the training
         read_prompts(config.env, "held-out", tuned, config.max_new_tokens)
     else:

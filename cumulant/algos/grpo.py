@@ -29,7 +29,7 @@ from torch import Tensor
 from cumulant.engine.completions import draw_prompts, experience, of_completions, read_prompts, wanted
 from cumulant.engine.judgement import judge
 from cumulant.engine.scoring import Scorer, ScoringConfig
-from cumulant.engine.tuned import Tuned, TuningConfig
+from cumulant.engine.tuned import ComputeConfig, Tuned, TuningConfig
 from cumulant.maths.group import group_relative_advantage, leave_one_out_advantage
 from cumulant.maths.kl import kl_estimate, off_policy_kl_loss
 from cumulant.maths.masked import masked_mean, masked_sum
@@ -87,6 +87,8 @@ class Config:
     """Answers of the reference on which rewards are standardised, if they are."""
     tuning: TuningConfig = field(default_factory=TuningConfig)
     """Which model is trained."""
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    """How it is computed."""
     eval_prompts: int = 192
     """Held-out prompts of the evaluation."""
     fluency_model: str = ""
@@ -182,7 +184,7 @@ def train(config: Config, run: Run) -> dict[str, Any]:
     Returns:
         The evaluation.
     """
-    tuned = Tuned.begin(config.tuning, run.rng("init"))
+    tuned = Tuned.begin(config.tuning, run.rng("init"), config.compute)
     scorer = Scorer(config.scoring)
     prompts = read_prompts(config.env, "train", tuned, config.max_new_tokens)
     read_prompts(config.env, "held-out", tuned, config.max_new_tokens)  # what is wrong there is to be said now

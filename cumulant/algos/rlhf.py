@@ -35,7 +35,7 @@ from cumulant.engine.completions import (
 )
 from cumulant.engine.judgement import judge
 from cumulant.engine.scoring import Scorer, ScoringConfig
-from cumulant.engine.tuned import Critic, Tuned, TuningConfig
+from cumulant.engine.tuned import ComputeConfig, Critic, Tuned, TuningConfig
 from cumulant.maths.kl import adaptive_coefficient, kl_estimate
 from cumulant.maths.masked import masked_mean, masked_sum, masked_whiten
 from cumulant.maths.policy import clip_fraction, clipped_policy_loss
@@ -144,6 +144,8 @@ class Config:
     """What scores a completion."""
     tuning: TuningConfig = field(default_factory=TuningConfig)
     """Which model is trained."""
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    """How it is computed."""
     eval_prompts: int = 192
     """Held-out prompts of the evaluation."""
     fluency_model: str = ""
@@ -295,7 +297,7 @@ def train(config: Config, run: Run) -> dict[str, Any]:
     Returns:
         The evaluation.
     """
-    tuned = Tuned.begin(config.tuning, run.rng("init"))
+    tuned = Tuned.begin(config.tuning, run.rng("init"), config.compute)
     scorer, price = Scorer(config.scoring), Price(config.kl)
     prompts = read_prompts(config.env, "train", tuned, config.max_new_tokens)
     read_prompts(config.env, "held-out", tuned, config.max_new_tokens)  # what is wrong there is to be said now

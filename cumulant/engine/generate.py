@@ -74,14 +74,8 @@ def generate(
     Raises:
         ConfigError: If a prompt is empty or too long (message names it), or an option is out of range.
     """
-    _check(model, prompts, max_new_tokens, temperature, top_p, batch_size)
-    width = max(len(prompt) for prompt in prompts)
-    pad = eos_id if eos_id is not None else 0
-    ids = torch.full((len(prompts), width + max_new_tokens), pad)
-    mask = torch.zeros_like(ids, dtype=torch.bool)
-    for row, prompt in enumerate(prompts):
-        ids[row, width - len(prompt) : width] = torch.tensor(prompt)
-        mask[row, width - len(prompt) : width] = True
+    check(model, prompts, max_new_tokens, temperature, top_p, batch_size)
+    ids, mask, width = laid_out(prompts, max_new_tokens, eos_id)
     logp = torch.zeros(len(prompts), max_new_tokens)
     stopped = torch.zeros(len(prompts), dtype=torch.bool)
     decoder = model.decoder()
@@ -91,6 +85,17 @@ def generate(
     columns = max(1, int(mask[:, width:].sum(1).max()))
     stop = width + columns
     return Completions(ids[:, :stop], mask[:, :stop], width, mask[:, width:stop], logp[:, :columns], stopped)
+
+
+def laid_out(prompts: Sequence[Sequence[int]], new: int, eos_id: int | None) -> tuple[Tensor, Tensor, int]:
+    """Return tokens and mask ``[B, T]`` with the prompts padded on the left and room for ``new`` tokens; and P."""
+    width = max(len(prompt) for prompt in prompts)
+    ids = torch.full((len(prompts), width + new), eos_id if eos_id is not None else 0)
+    mask = torch.zeros_like(ids, dtype=torch.bool)
+    for row, prompt in enumerate(prompts):
+        ids[row, width - len(prompt) : width] = torch.tensor(prompt)
+        mask[row, width - len(prompt) : width] = True
+    return ids, mask, width
 
 
 def _write(
@@ -181,9 +186,19 @@ def _hit(weight: Tensor, point: Tensor) -> Tensor:
     return torch.searchsorted(running, point * running[:, -1:])
 
 
-def _check(
-    model: Any, prompts: Sequence[Sequence[int]], max_new_tokens: int, temperature: float, top_p: float, batch_size: int
+def check(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    max_new_tokens: int,
+    temperature: float,
+    top_p: float,
+    batch_size: int = 1,
 ) -> None:
+    """Refuse what cannot be completed.
+
+    Raises:
+        ConfigError: If a prompt is empty or too long (message names it), or an option is out of range.
+    """
     if not prompts:
         raise ConfigError("no prompt to complete")
     if max_new_tokens < 1 or batch_size < 1:

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cumulant.data.packing import TokenBatch, Tokens, pad
 from cumulant.errors import DataError
+from cumulant.nn.causal_lm import recomputing
 from cumulant.nn.linear_cross_entropy import linear_cross_entropy
 from cumulant.nn.token_logp import token_logp
 from cumulant.stats import Interval, ratio_interval
@@ -34,7 +35,8 @@ def text_loss(model: Any, batch: TokenBatch, denominator: float, recompute: bool
     Returns:
         A scalar, nats per token.
     """
-    hidden = _hidden(model, batch, recompute)
+    with recomputing(model, recompute):
+        hidden = model.hidden(batch.ids, batch.mask, segments=batch.segments)
     wanted = batch.loss_mask[:, 1:]
     return linear_cross_entropy(hidden[:, :-1][wanted], head_of(model), batch.ids[:, 1:][wanted], denominator)
 
@@ -42,22 +44,6 @@ def text_loss(model: Any, batch: TokenBatch, denominator: float, recompute: bool
 def head_of(model: Any) -> Tensor:
     """Return the matrix that turns hidden states into logits, ``[V, D]``."""
     return model.head if hasattr(model, "head") else model.network.get_output_embeddings().weight
-
-
-def _hidden(model: Any, batch: TokenBatch, recompute: bool) -> Tensor:
-    if hasattr(model, "network"):  # another architecture than Llama: transformers has its own way
-        if recompute and not model.network.is_activation_checkpointing:
-            model.network.activation_checkpointing_enable({"use_reentrant": False})
-            model.network.train()  # without which it is not done
-            for module in model.network.modules():
-                if isinstance(module, nn.Dropout):  # it would draw from the global generator
-                    module.p = 0.0
-        return model.hidden(batch.ids, batch.mask, segments=batch.segments)
-    before, model.checkpointing = model.checkpointing, recompute
-    try:
-        return model.hidden(batch.ids, batch.mask, segments=batch.segments)
-    finally:
-        model.checkpointing = before
 
 
 def micro_batches(batch: TokenBatch, rows: int) -> Iterator[TokenBatch]:

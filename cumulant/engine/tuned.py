@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from cumulant.engine.generate import Completions, generate
-from cumulant.nn.causal_lm import load_model, pick_dtype, save_model
+from cumulant.nn.causal_lm import load_model, recomputing, save_model
 from cumulant.nn.token_logp import token_logp
 from cumulant.run.config import require
 
@@ -36,12 +36,22 @@ class TuningConfig:
     lora_share: float = 0.5
     """Share of the layers that get adapters, the upper ones; what is below is computed once for policy and reference."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Number format of frozen weights: auto takes what this machine is faster in. What is trained is in float32."""
+    """Number format of frozen weights: auto takes what is faster here. What is trained is float32, and so is its reference."""
 
     def __post_init__(self) -> None:
         require(self, "lora_rank", self.lora_rank >= 0, "at least 0")
         require(self, "lora_alpha", 0.0 < self.lora_alpha < math.inf, "above 0")
         require(self, "lora_share", 0.0 < self.lora_share <= 1.0, "above 0 and at most 1")
+
+
+@dataclass(frozen=True)
+class ComputeConfig:
+    """How it is computed; what is learned does not depend on it but for rounding and the random numbers of another writer."""
+
+    writer: Literal["own", "vllm"] = "own"
+    """What writes answers in training: this package, or vLLM (for a GPU; pip install 'cumulant[vllm]')."""
+    gradient_checkpointing: bool = False
+    """Keep less in memory and compute it again: a third slower."""
 
 
 @dataclass(frozen=True)
@@ -65,33 +75,44 @@ class Tuned:
         tokenizer: Of both.
         reference: The frozen model; the policy itself if adapters are what is trained.
         first_layer: The lowest layer with adapters: what is below is the same in both.
+        compute: What writes, and whether to keep less in memory.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, reference: Any, first_layer: int = 0) -> None:
+    def __init__(
+        self, model: Any, tokenizer: Any, reference: Any, first_layer: int = 0, compute: ComputeConfig | None = None
+    ) -> None:
+        compute = compute or ComputeConfig()
+        self.recompute = compute.gradient_checkpointing
+        self.writer: Any = generate
+        if compute.writer == "vllm":
+            from cumulant.engine.vllm_writer import VllmWriter
+
+            self.writer = VllmWriter(tokenizer)
         self.model, self.tokenizer, self.reference, self.first_layer = model, tokenizer, reference, first_layer
         self.trainable = {name: part for name, part in model.named_parameters() if part.requires_grad}
         # Sampling and training compute the same numbers only in float32; bfloat16 differs by 0.04 nats a token.
-        self.exact = next(model.parameters()).dtype == torch.float32
+        self.exact = next(model.parameters()).dtype == torch.float32 and compute.writer == "own"
 
     @classmethod
-    def begin(cls, config: TuningConfig, generator: torch.Generator) -> Tuned:
+    def begin(cls, config: TuningConfig, generator: torch.Generator, compute: ComputeConfig | None = None) -> Tuned:
         """Load a model and make ready what is trained of it.
 
         Args:
             config: Which model, and what of it is trained.
             generator: Source of the adapters' initial weights.
+            compute: What writes, and whether to keep less in memory.
         """
         whole = config.lora_rank == 0
         # What is trained is kept in float32: an update much smaller than a weight would round away.
         model, tokenizer = load_model(config.model, "float32" if whole else config.precision)
-        if whole:
-            return cls(model, tokenizer, copy.deepcopy(model).to(pick_dtype(config.precision)).requires_grad_(False))
+        if whole:  # the reference computes in the same format: KL begins at 0, not at the rounding of the other one
+            return cls(model, tokenizer, copy.deepcopy(model).requires_grad_(False), 0, compute)
         from cumulant.nn.lora import add_lora
 
         layers = model.config.num_hidden_layers
         first_layer = layers - max(1, round(config.lora_share * layers))
         add_lora(model.requires_grad_(False), config.lora_rank, config.lora_alpha, first_layer, generator)
-        return cls(model, tokenizer, model, first_layer)
+        return cls(model, tokenizer, model, first_layer, compute)
 
     @classmethod
     def finished(cls, config: TuningConfig, directory: Path) -> Tuned:
@@ -126,7 +147,8 @@ class Tuned:
 
     def hidden(self, ids: Tensor, mask: Tensor, lower: Tensor | None = None) -> Tensor:
         """Run the policy, ``[B, T, D]``; ``lower`` of the same batch saves the layers that nothing trains."""
-        return self.model.hidden(ids, mask, start=0 if lower is None else self.first_layer, hidden=lower)
+        with recomputing(self.model, self.recompute):
+            return self.model.hidden(ids, mask, start=0 if lower is None else self.first_layer, hidden=lower)
 
     def logp(self, hidden: Tensor, ids: Tensor, wanted: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
         """Return the policy's log-probabilities of wanted tokens and its entropies; see ``token_logp``."""
@@ -153,11 +175,11 @@ class Tuned:
             "generator": generator,
         }
         if not of_reference or self.reference is not self.model:
-            return generate(self.reference if of_reference else self.model, prompts, **arguments)
+            return self.writer(self.reference if of_reference else self.model, prompts, **arguments)
         from cumulant.nn.lora import adapter
 
         with adapter(self.model, on=False):
-            return generate(self.model, prompts, **arguments)
+            return self.writer(self.model, prompts, **arguments)
 
     def save(self, directory: Path) -> None:
         """Write ``model/``, which plain transformers loads, and with adapters ``adapter/`` in PEFT's format."""

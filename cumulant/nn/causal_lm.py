@@ -6,11 +6,12 @@ Nothing is unpickled, and code that comes with a model is never run.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -251,6 +252,32 @@ def _need(files: list[Path], folder: Path) -> list[Path]:
     if not files:
         raise UsageError(f"{folder} holds no weights: model.safetensors is missing")
     return files
+
+
+@contextlib.contextmanager
+def recomputing(model: Any, on: bool) -> Iterator[None]:
+    """Let what a model computes keep what enters each layer only, and compute the rest again in the backward pass.
+
+    In other architectures than Llama transformers does it, and without dropout: that would draw from the global generator.
+    """
+    if isinstance(model, HubModel):
+        if on:
+            if not model.network.is_activation_checkpointing:
+                model.network.activation_checkpointing_enable({"use_reentrant": False})
+            for module in model.network.modules():
+                if isinstance(module, nn.Dropout):
+                    module.p = 0.0
+            model.network.train()  # without which it is not done
+        try:
+            yield
+        finally:
+            model.network.eval()  # in which a cache may be used
+        return
+    before, model.checkpointing = model.checkpointing, on
+    try:
+        yield
+    finally:
+        model.checkpointing = before
 
 
 class HubModel(nn.Module):

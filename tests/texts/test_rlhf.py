@@ -8,9 +8,10 @@ from tiny_model import WORDS, write_model, write_prompts
 
 from cumulant.algos import rlhf
 from cumulant.engine.completions import read_prompts
-from cumulant.engine.tuned import Critic, Tuned, TuningConfig
+from cumulant.engine.tuned import ComputeConfig, Critic, Tuned, TuningConfig
 from cumulant.errors import DataError, NumericsError
 from cumulant.maths.kl import categorical_kl
+from cumulant.nn.causal_lm import load_tokenizer
 from cumulant.run.config import from_dict
 from cumulant.run.run import Run
 
@@ -171,6 +172,42 @@ def test_adapters_leave_the_reference_as_it_was(place):
     saved = Tuned.finished(config, place / "saved")
     torch.testing.assert_close(saved.model.hidden(ids, mask)[mask], policy[mask], rtol=0, atol=1e-4)
     torch.testing.assert_close(saved.frozen(ids, mask).hidden[mask], plain.hidden[mask], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float32"])
+def test_all_weights_in_training_begin_as_their_reference(place, precision):
+    tuned = Tuned.begin(TuningConfig(model="start", lora_rank=0, precision=precision), torch.Generator())
+    ids, wanted = torch.randint(0, 8, (4, 9), generator=torch.Generator().manual_seed(1)), torch.ones(4, 8, dtype=bool)
+    mask = torch.ones_like(ids, dtype=torch.bool)
+    with torch.no_grad():
+        logp, _ = tuned.logp(tuned.hidden(ids, mask), ids, wanted)
+    assert torch.equal(logp, tuned.reference_logp(tuned.frozen(ids, mask).hidden, ids, wanted))
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_computing_again_changes_no_gradient_and_no_answer(place, kind):
+    if kind == "gpt2":
+        import transformers
+
+        shape = transformers.GPT2Config(vocab_size=8, n_positions=32, n_embd=16, n_layer=2, n_head=2)
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            transformers.GPT2LMHeadModel(shape).save_pretrained(place / "gpt2")
+        load_tokenizer(place / "start").save_pretrained(place / "gpt2")
+    config = TuningConfig(model="start" if kind == "llama" else "gpt2", lora_rank=0, precision="float32")
+    ids = torch.randint(0, 8, (4, 9), generator=torch.Generator().manual_seed(1))
+    found = []
+    for again in (False, True):
+        tuned = Tuned.begin(config, torch.Generator(), ComputeConfig(gradient_checkpointing=again))
+        for part in tuned.trainable.values():
+            part.grad = None
+        hidden = tuned.hidden(ids, torch.ones_like(ids, dtype=torch.bool))
+        tuned.logp(hidden, ids, torch.ones(4, 8, dtype=torch.bool))[0].mean().backward()
+        written = tuned.write([[1, 2], [3]], 6, 0.0, torch.Generator())
+        found.append((torch.cat([part.grad.reshape(-1) for part in tuned.trainable.values()]), written.ids))
+    torch.testing.assert_close(found[1][0], found[0][0], rtol=1e-5, atol=1e-7)
+    assert found[0][0].abs().max() > 1e-3
+    assert torch.equal(found[0][1], found[1][1])
 
 
 def test_with_adapters_it_earns_more_and_the_first_update_starts_at_ratio_one(place):
