@@ -267,7 +267,7 @@ def _fitted(ids: list[int], loss: list[bool], context: int, too_long: TooLong, w
         if too_long == "error":
             raise DataError(
                 f"{where}: the prompt has {prompt} tokens, which leaves nothing of the context of {context} for a completion: "
-                "raise the context, shorten the prompt, or let its beginning be cut (too_long = left)"
+                "raise the context or shorten the prompt; fine-tuning can cut off its beginning (--too-long left)"
             )
         skipped = prompt - max(context // 2, context - (len(ids) - prompt))
         ids, loss = ids[skipped:], loss[skipped:]
@@ -291,8 +291,8 @@ def encode_prompts(prompts: Sequence[str], tokenizer: Any, most: int, too_long: 
         ids = encode_prompt(tokenizer, prompt)
         if len(ids) > most and too_long == "error":
             raise DataError(
-                f"the prompt that begins with {prompt[:40]!r} has {len(ids)} tokens, and {most} are allowed: raise the limit, "
-                "shorten it, or let its beginning be cut (too_long = left)"
+                f"the prompt that begins with {prompt[:40]!r} has {len(ids)} tokens, and {most} is the most that leaves room "
+                "for an answer: shorten it, or have shorter answers written"
             )
         found.append(ids[-most:])
     return found

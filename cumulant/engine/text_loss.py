@@ -16,7 +16,7 @@ from torch import Tensor
 
 from cumulant.data.packing import TokenBatch, Tokens, pad
 from cumulant.errors import DataError
-from cumulant.nn.causal_lm import recomputing
+from cumulant.nn.hub_model import recomputing
 from cumulant.nn.linear_cross_entropy import linear_cross_entropy
 from cumulant.nn.token_logp import token_logp
 from cumulant.stats import Interval, ratio_interval

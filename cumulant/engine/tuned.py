@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from cumulant.engine.generate import Completions, generate
-from cumulant.nn.causal_lm import load_model, recomputing, save_model
+from cumulant.nn.causal_lm import load_model, save_model
+from cumulant.nn.hub_model import recomputing
 from cumulant.nn.token_logp import token_logp
 from cumulant.run.config import require
 

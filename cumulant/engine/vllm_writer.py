@@ -20,10 +20,11 @@ from torch import Tensor
 
 from cumulant.engine.generate import Completions, check, laid_out
 from cumulant.errors import MissingPackage
-from cumulant.nn.causal_lm import HubModel, save_model
+from cumulant.nn.causal_lm import save_model
+from cumulant.nn.hub_model import HubModel
 from cumulant.nn.lora import has_lora, merged
 
-_SHARE_OF_GPU = 0.4  # of its memory, for vLLM's weights and cache: training takes the rest
+_SHARE = {"cuda": 0.4, "cpu": 0.1}  # of the memory, for vLLM's weights and cache: training takes the rest
 
 
 class Written(NamedTuple):
@@ -53,7 +54,8 @@ class VllmWriter:
             import vllm
         except ImportError as problem:
             raise MissingPackage("--writer vllm needs the package 'vllm': pip install 'cumulant[vllm]'") from problem
-        self.vllm, self.tokenizer, self.engine = vllm, tokenizer, None
+        self.vllm, self.tokenizer = vllm, tokenizer
+        self.engine: Any = None
 
     def __call__(
         self,
@@ -97,7 +99,7 @@ class VllmWriter:
                     dtype=str(next(model.parameters()).dtype).removeprefix("torch."),
                     logprobs_mode="processed_logprobs",  # at the temperature of sampling
                     enable_prefix_caching=False,  # what one set of weights computed is wrong for the next
-                    gpu_memory_utilization=_SHARE_OF_GPU,
+                    gpu_memory_utilization=_SHARE["cuda" if torch.cuda.is_available() else "cpu"],
                 )
         self.engine.collective_rpc("reload_weights", kwargs={"weights_iterator": weights(model)})
 

@@ -170,7 +170,7 @@ def test_a_long_prompt_is_an_error_or_loses_its_beginning(tokenizer):
     completion = len(whole.ids) - prompt
     assert prompt > 10
     with pytest.raises(
-        DataError, match=rf"a.jsonl, line 7: the prompt has {prompt} tokens, .* context of 10 .*too_long = left"
+        DataError, match=rf"a.jsonl, line 7: the prompt has {prompt} tokens, .* context of 10 .*--too-long left"
     ):
         tokenize_examples([example], tokenizer, 10)
     with pytest.raises(DataError, match="leaves nothing of the context"):
@@ -223,7 +223,7 @@ def test_prompts_for_generation_have_a_limit(tokenizer):
     ids = [text.encode_prompt(tokenizer, prompt) for prompt in (long, short)]
     assert text.encode_prompts([long, short], tokenizer, 100) == ids
     assert text.encode_prompts([long, short], tokenizer, 4, "left") == [ids[0][-4:], ids[1][-4:]]
-    with pytest.raises(DataError, match=r"begins with 'the film is good\. .* has \d+ tokens, and 4 are allowed"):
+    with pytest.raises(DataError, match=r"begins with 'the film is good\. .* has \d+ tokens, and 4 is the most"):
         text.encode_prompts([long, short], tokenizer, 4)
 
 

@@ -5,7 +5,7 @@ import torch
 
 from cumulant.engine.generate import choose, draw, generate
 from cumulant.errors import ConfigError
-from cumulant.nn.causal_lm import HubModel
+from cumulant.nn.hub_model import HubModel
 from cumulant.nn.llama import Llama, LlamaConfig
 
 transformers = pytest.importorskip("transformers")
