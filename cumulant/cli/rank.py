@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from cumulant.cli.parsing import Parser, add_json
 from cumulant.report.wording import plain_lines
 
 KEYS = {"a": "a", "b": "b", "t": "tie", "tie": "tie", "s": "skip", "skip": "skip", "q": "quit", "quit": "quit"}
+_END = "\x04"
 _SHOWN = 4000  # characters of a text
 
 
@@ -52,7 +54,7 @@ def run(words: list[str]) -> Any:
 
 
 class _Asking:
-    """Asks on the terminal, or reads answers line by line from a pipe."""
+    """Asks on the terminal, where one key is an answer, or reads answers line by line from a pipe."""
 
     def __init__(self, screen: Console) -> None:
         self.screen = screen
@@ -67,15 +69,37 @@ class _Asking:
             self.screen.print(Text.assemble((f"  {key}  ", "bold"), shown or "(says nothing)"))
         while True:
             self.screen.print(Text("better: a, b, tie, skip or quit? "), end="")
-            line = sys.stdin.readline()
-            if not line:  # the end of what was piped in, or Ctrl-D
+            said = _key() if sys.stdin.isatty() else None
+            if said is None:
+                said = sys.stdin.readline() or _END
+            if said == _END:  # of what was piped in, or Ctrl-D
                 self.screen.print()
                 return "quit"
-            if not sys.stdin.isatty():
-                self.screen.print(Text(plain_lines(line.strip(), 40)))
-            given = KEYS.get(line.strip().lower())
+            given = KEYS.get(said.strip().lower())
+            if not said.endswith("\n") or not sys.stdin.isatty():  # nothing has shown it yet
+                self.screen.print(Text(given or plain_lines(said.strip(), 40)))
             if given is not None:
                 return given
+
+
+def _key() -> str | None:
+    """Wait for one key of the terminal and return it; None where keys come with Enter only.
+
+    What was typed before the question stood there is thrown away: a key that is pressed twice is no second answer.
+    """
+    try:
+        import termios
+        import tty
+    except ImportError:
+        return None
+    terminal = sys.stdin.fileno()
+    before = termios.tcgetattr(terminal)
+    try:
+        tty.setcbreak(terminal, termios.TCSAFLUSH)
+        sys.stdout.flush()
+        return os.read(terminal, 1).decode("utf-8", "replace") or _END
+    finally:
+        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
 
 
 def show_summary(result: dict[str, Any], screen: Console) -> None:

@@ -5,8 +5,10 @@ import json
 import os
 import pty
 import re
+import select
 import subprocess
 import sys
+import termios
 import time
 
 import pytest
@@ -129,23 +131,25 @@ def test_what_models_write_cannot_move_the_cursor(file):
     assert "[bold]x[/bold]" in said
 
 
-def test_on_a_terminal_it_asks_and_reads_line_by_line(file):
+def test_on_a_terminal_one_key_is_an_answer(file):
     controller, terminal = pty.openpty()
+    before = termios.tcgetattr(terminal)
     command = [sys.executable, "-m", "cumulant", "rank", file, "--rater", "ann"]
     process = subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal)
-    os.close(terminal)
-    said, answers = "", ["b\n", "nonsense\n", "t\n", "q\n"]
+    said, answers = "", ["b", "x", "t", "\x04"]  # no Enter; the last is Ctrl-D
     deadline = time.monotonic() + 100
-    while time.monotonic() < deadline:
-        try:
+    while process.poll() is None or select.select([controller], [], [], 0.2)[0]:
+        assert time.monotonic() < deadline, said
+        if select.select([controller], [], [], 0.2)[0]:
             said += os.read(controller, 4096).decode()
-        except OSError:  # the other end is closed
-            break
-        if answers and said.count("or quit?") > 4 - len(answers):
+        waiting = not termios.tcgetattr(terminal)[3] & termios.ICANON  # keys are read one by one
+        if answers and waiting and said.count("or quit?") > 4 - len(answers):
             os.write(controller, answers.pop(0).encode())
-    os.close(controller)
-    assert process.wait(timeout=60) == 0
+    assert process.returncode == 0
     assert not answers
+    assert termios.tcgetattr(terminal) == before
+    os.close(controller)
+    os.close(terminal)
     assert "2 answered, 3 left for ann" in said
     assert [row.get("first") or row.get("tie") for row in lines()] == ["rejected", True]
 
