@@ -16,8 +16,8 @@ def load(run: Path | str, which: str = "best", *, trust: bool = False) -> Any:
     """Load the policy of a run, or the language model of one on text.
 
     Args:
-        run: Directory of a run, of a group of seeds (then the seed with the best evaluation; on text the first one), or of a
-            sweep (then its best trial).
+        run: Directory of a run, of a group of seeds (then the seed with the best evaluation; on text the first one), of a
+            sweep (then its best trial), or of an adapter in PEFT's format, such as ``RUN/adapter``, which names its model.
         which: "best" by periodic evaluation, or "last". On text there is one model.
         trust: Whether to import a network of somebody's own although another machine wrote the run; nothing else that the
             run names is imported.
@@ -30,6 +30,10 @@ def load(run: Path | str, which: str = "best", *, trust: bool = False) -> Any:
     """
     from cumulant.engine.policy import Policy, code_named_in
 
+    if (Path(run) / "adapter_config.json").is_file():
+        from cumulant.engine.language_model import LanguageModel
+
+        return LanguageModel.load(run)
     directory = member(Path(run))
     if is_text_run(directory):
         return _language_model(next(iter(members(directory).values())))

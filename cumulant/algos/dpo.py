@@ -181,7 +181,7 @@ def train(config: Config, run: Run) -> dict[str, Any]:
         means = dict(zip(known, (sums / len(rows)).tolist()))
         run.log(steps=step + 1, **means, **{"loss/grad_norm": float(grad_norm), "optimizer/learning_rate": rate})
 
-    tuned.save(run.directory)
+    tuned.save(run.directory, config.tuning.model)
     return evaluate(config, run.directory)
 
 

@@ -248,7 +248,7 @@ def train(config: Config, run: Run) -> dict[str, Any]:
         )
         run.log_samples(seen.samples[:2])
 
-    tuned.save(run.directory)
+    tuned.save(run.directory, config.tuning.model)
     return evaluate(config, run.directory)
 
 

@@ -182,12 +182,12 @@ class Tuned:
         with adapter(self.model, on=False):
             return self.writer(self.model, prompts, **arguments)
 
-    def save(self, directory: Path) -> None:
-        """Write ``model/``, which plain transformers loads, and with adapters ``adapter/`` in PEFT's format."""
+    def save(self, directory: Path, base: str = "") -> None:
+        """Write ``model/``, which plain transformers loads, and with adapters ``adapter/`` in PEFT's format, for ``base``."""
         if self.reference is self.model:
             from cumulant.nn.lora import merged, save_adapter
 
-            save_adapter(self.model, directory / "adapter")
+            save_adapter(self.model, directory / "adapter", base)
             save_model(merged(self.model), self.tokenizer, directory / "model")
         else:
             save_model(self.model, self.tokenizer, directory / "model")

@@ -22,6 +22,7 @@ from torch import nn
 from cumulant.data.materials import MATERIALS, fetch
 from cumulant.errors import ConfigError, UsageError
 from cumulant.loading import text_package
+from cumulant.nn.adapter_files import add_adapter, is_adapter, read_settings
 from cumulant.nn.gguf import load_gguf
 from cumulant.nn.hub_model import HubModel, load_other, without_bars
 from cumulant.nn.llama import Llama, LlamaConfig
@@ -51,8 +52,9 @@ def load_model(
     """Load a language model and its tokenizer.
 
     Args:
-        path: A Hugging Face directory, a run directory that holds one as ``model/``, a ``.gguf`` file, or the name of embedded
-            weights ("smollm2-135m": fetched on first use).
+        path: A Hugging Face directory, a run directory that holds one as ``model/``, the directory of an adapter that names its
+            base (a run's ``adapter/``, or PEFT's), a ``.gguf`` file, or the name of embedded weights ("smollm2-135m": fetched on
+            first use).
         dtype: "float32", "bfloat16" or "auto" (what this machine is faster in), or a torch dtype.
         generator: Source of the weights where the directory has a configuration and no weights.
 
@@ -69,6 +71,14 @@ def load_model(
         return load_gguf(fetch(str(path))["model.gguf"], dtype)
     if str(path).endswith(".gguf") and Path(path).is_file():
         return load_gguf(path, dtype)
+    if is_adapter(Path(path)):
+        base = read_settings(Path(path))["base_model_name_or_path"]
+        try:
+            model, tokenizer = load_model(base, dtype)
+        except UsageError as problem:
+            raise UsageError(f"the adapter {path} goes with the model {base}: {problem}") from problem
+        add_adapter(model.network if isinstance(model, HubModel) else model, Path(path))
+        return model, tokenizer
     folder = find_folder(path)
     settings = _read_json(folder / "config.json")
     shape = LlamaConfig.from_hub(settings)

@@ -117,12 +117,17 @@ def merge(weights: Weights, lora: Any) -> Weights:
     new = {}
     for name in MATRICES:
         weight, a, b = getattr(weights, name), getattr(lora, f"{name}_a"), getattr(lora, f"{name}_b")
-        total = torch.addmm(weight.float(), b, a, alpha=lora.scale)
-        if weight.dtype == torch.bfloat16:
-            bits = total.view(torch.int32)
-            bits.add_(_rounding(bits.numel()).view_as(bits).to(bits.device)).bitwise_and_(-65536)
-        new[name] = total.to(weight.dtype)
+        new[name] = rounded(torch.addmm(weight.float(), b, a, alpha=lora.scale), weight.dtype)
     return weights._replace(**new)
+
+
+def rounded(total: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return float32 numbers in a dtype, in bf16 rounded by chance as ``merge`` says; ``total`` is used up."""
+    if dtype == torch.bfloat16:
+        bits = total.contiguous().view(torch.int32)
+        bits.add_(_rounding(bits.numel()).view_as(bits).to(bits.device)).bitwise_and_(-65536)
+        total = bits.view(torch.float32)
+    return total.to(dtype)
 
 
 @functools.lru_cache(maxsize=8)
