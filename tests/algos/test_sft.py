@@ -96,7 +96,8 @@ def test_packing_and_parts_change_nothing(model, pairs, train_one):
         }.items()
     }
     for run in runs.values():
-        assert losses(run) == pytest.approx(losses(runs["padded"]), rel=1e-6)  # of about 5.5
+        # of about 5.5, a few units in the last place of float32; to 1e-12 it is compared in tests/engine/test_text_loss.py
+        assert losses(run) == pytest.approx(losses(runs["padded"]), rel=1e-6)
         for name, tensor in load_file(run / "model" / "model.safetensors").items():
             padded = load_file(runs["padded"] / "model" / "model.safetensors")[name]
             assert (tensor - padded).abs().mean() < 1e-7  # Adam makes steps of rounding errors where a gradient is 0

@@ -20,7 +20,8 @@ SHAPE = LlamaConfig(
 
 @pytest.fixture
 def model():
-    return Llama(SHAPE, torch.Generator().manual_seed(0))
+    """In float64, so that what is equal but for rounding is told from what is not."""
+    return Llama(SHAPE, torch.Generator().manual_seed(0)).double()
 
 
 @pytest.fixture
@@ -48,8 +49,8 @@ def test_it_is_the_plain_sum_over_texts(model, texts):
     by_hand = gradient(model, [expected])
     for batch in (pad(texts, 0), pad(texts, 0, side="left"), pack(texts, 24, 0)):
         loss = text_loss(model, batch, count)
-        torch.testing.assert_close(loss, expected.detach(), rtol=1e-5, atol=1e-6)
-        torch.testing.assert_close(gradient(model, [loss]), by_hand, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(loss, expected.detach(), rtol=1e-12, atol=0.0)
+        torch.testing.assert_close(gradient(model, [loss]), by_hand, rtol=1e-10, atol=1e-13)
 
 
 @pytest.mark.parametrize("rows", [1, 3, 8])
@@ -59,8 +60,8 @@ def test_parts_of_a_batch_add_up_to_it(model, texts, rows):
     whole = text_loss(model, batch, count)
     parts = [text_loss(model, part, count) for part in micro_batches(batch, rows)]
     assert len(parts) == math.ceil(len(batch) / rows)
-    torch.testing.assert_close(sum(parts), whole, rtol=1e-6, atol=0.0)
-    torch.testing.assert_close(gradient(model, parts), gradient(model, [whole]), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(sum(parts), whole, rtol=1e-13, atol=0.0)
+    torch.testing.assert_close(gradient(model, parts), gradient(model, [whole]), rtol=1e-10, atol=1e-13)
 
 
 def test_columns_that_are_padding_in_a_part_are_left_out(texts):

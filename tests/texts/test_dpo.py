@@ -138,7 +138,9 @@ def test_micro_batches_give_the_step_of_the_whole_batch(place: Path) -> None:
         runs.append([json.loads(line) for line in (run.run / "metrics.jsonl").read_text().splitlines()])
     for one, other in zip(*runs):
         for key in ("loss/preference", "loss/grad_norm", "reward/margin"):
-            assert one[key] == pytest.approx(other[key], rel=1e-4, abs=1e-6)
+            assert one[key] == pytest.approx(other[key], rel=2e-6, abs=2e-7), (
+                key
+            )  # float32: a few units in the last place
     assert runs[0][1]["loss/preference"] != runs[0][0]["loss/preference"]
 
 
