@@ -20,6 +20,7 @@ from torch import Tensor
 from cumulant.nn.products import input_gradient, linear, weight_gradient
 
 MATRICES = ("qkv", "out", "gate_up", "down")
+LONG = 512  # tokens of a text above which attention is fused: slower, but what is kept grows with T and not with T x T
 
 
 class Weights(NamedTuple):
@@ -81,12 +82,11 @@ class Kept(NamedTuple):
     query: Tensor
     key: Tensor
     value: Tensor
-    weight: Tensor
+    weight: Tensor | None  # what tokens look at; None for long texts, where it would be most of all
     mixed: Tensor
     middle: Tensor
     inverse2: Tensor
     gate_up: Tensor
-    active: Tensor
     low: tuple[Tensor | None, ...]
 
 
@@ -95,19 +95,20 @@ def layer(frame: Frame, weights: Weights, adapters: Sequence[Adapter], x: Tensor
     y, inverse1 = normalise(x, weights.norm1, frame.eps)
     qkv, low0 = adapted(y, weights.qkv, adapters[0])
     query, key, value = _heads(frame, qkv)
-    weight = attention_weights(query, key, frame)
-    mixed = _rows(torch.bmm(weight, value), frame)
+    if len(x) // frame.rows > LONG:
+        weight, heads = None, _fused_attention(query, key, value, frame)
+    else:
+        weight = attention_weights(query, key, frame)
+        heads = torch.bmm(weight, value)
+    mixed = _rows(heads, frame)
     change, low1 = adapted(mixed, weights.out, adapters[1])
     middle = change.add_(x)
     y, inverse2 = normalise(middle, weights.norm2, frame.eps)
     gate_up, low2 = adapted(y, weights.gate_up, adapters[2])
     gate, up = gate_up.chunk(2, -1)
-    active = F.silu(gate)
-    change, low3 = adapted(active * up, weights.down, adapters[3])
+    change, low3 = adapted(F.silu(gate).mul_(up), weights.down, adapters[3])
     low = (low0, low1, low2, low3)
-    return change.add_(middle), Kept(
-        x, inverse1, query, key, value, weight, mixed, middle, inverse2, gate_up, active, low
-    )
+    return change.add_(middle), Kept(x, inverse1, query, key, value, weight, mixed, middle, inverse2, gate_up, low)
 
 
 class LayerPass(torch.autograd.Function):
@@ -201,10 +202,11 @@ def backward(
         return result
 
     gate, up = kept.gate_up.chunk(2, -1)
-    g = back(3, grad, kept.active * up, weights.down)
+    active = F.silu(gate)  # cheaper to compute again than to keep: a tenth of all that is kept
+    g = back(3, grad, active * up, weights.down)
     both = torch.empty_like(kept.gate_up)
     torch.ops.aten.silu_backward.grad_input(g * up, gate, grad_input=both[:, : gate.shape[1]])
-    torch.mul(g, kept.active, out=both[:, gate.shape[1] :])
+    torch.mul(g, active, out=both[:, gate.shape[1] :])
     y = normalised(kept.middle, kept.inverse2, weights.norm2)
     g, norm2 = normalise_backward(
         back(2, both, y, weights.gate_up), kept.middle, kept.inverse2, weights.norm2, frame, norms
@@ -234,6 +236,22 @@ def attention_weights(query: Tensor, key: Tensor, frame: Frame) -> Tensor:
     return softmax(scores)
 
 
+def _fused_attention(query: Tensor, key: Tensor, value: Tensor, frame: Frame) -> Tensor:
+    """Return what each token mixes from the values, ``[B K, H/K T, E]``, without keeping what it looks at."""
+    b, h, k, e = frame.rows, frame.heads, frame.pairs, frame.width
+    keys, values = (x.view(b, k, -1, e).repeat_interleave(h // k, 1) for x in (key, value))
+    mixed = F.scaled_dot_product_attention(query.view(b, h, -1, e), keys, values, attn_mask=frame.bias, scale=1.0)
+    return mixed.reshape(query.shape)
+
+
+def _fused_attention_backward(frame: Frame, kept: Kept, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients of queries, keys and values, from that of ``_fused_attention``, which runs once more."""
+    with torch.enable_grad():
+        parts = [x.detach().requires_grad_() for x in (kept.query, kept.key, kept.value)]
+        query, key, value = torch.autograd.grad(_fused_attention(*parts, frame), parts, grad)
+    return query, key, value
+
+
 def softmax(scores: Tensor) -> Tensor:
     """Return the softmax over the last axis, computed in float32 (in bf16 it is slower by far, not only coarser)."""
     return torch.softmax(scores, -1, dtype=wide(scores)).to(scores.dtype)
@@ -253,13 +271,17 @@ def _rows(heads: Tensor, frame: Frame) -> Tensor:
 def _attention_backward(frame: Frame, kept: Kept, grad: Tensor) -> Tensor:
     """Return the gradient of the joined queries, keys and values, ``[N, (H + 2 K) E]``, from that of ``mixed``."""
     b, h, k, e = frame.rows, frame.heads, frame.pairs, frame.width
-    # A softmax's gradient needs the sum of weight x gradient over the keys, which is the sum of mixed x gradient over E.
-    total = (grad * kept.mixed).view(b, -1, h, e).sum(-1).transpose(1, 2).reshape(b * k, -1, 1)
     heads = grad.view(b, -1, h, e).transpose(1, 2).reshape(b * k, -1, e)
-    value = torch.bmm(kept.weight.transpose(1, 2), heads)
-    scores = torch.bmm(heads, kept.value.transpose(1, 2)).sub_(total).mul_(kept.weight)
-    query = torch.bmm(scores, kept.key).mul_(e**-0.5)
-    key = torch.bmm(scores.transpose(1, 2), kept.query)
+    if kept.weight is None:
+        query, key, value = _fused_attention_backward(frame, kept, heads)
+        query = query * e**-0.5
+    else:
+        # A softmax's gradient needs the sum of weight x gradient over the keys, which is the sum of mixed x gradient over E.
+        total = (grad * kept.mixed).view(b, -1, h, e).sum(-1).transpose(1, 2).reshape(b * k, -1, 1)
+        value = torch.bmm(kept.weight.transpose(1, 2), heads)
+        scores = torch.bmm(heads, kept.value.transpose(1, 2)).sub_(total).mul_(kept.weight)
+        query = torch.bmm(scores, kept.key).mul_(e**-0.5)
+        key = torch.bmm(scores.transpose(1, 2), kept.query)
     result = torch.empty(b, value.shape[1], h + 2 * k, e, dtype=grad.dtype, device=grad.device)
     result[:, :, :h] = rotate_back(query.view(b, h, -1, e), frame.cos, frame.sin).transpose(1, 2)
     result[:, :, h : h + k] = rotate_back(key.view(b, k, -1, e), frame.cos, frame.sin).transpose(1, 2)

@@ -90,6 +90,34 @@ def test_left_padding_right_padding_and_none_give_the_same_log_probabilities():
         )  # padding gives nothing, nor does a first token
 
 
+@pytest.mark.parametrize("changes", [{}, {"num_key_value_heads": 6}])
+@pytest.mark.parametrize("recompute", [False, True])
+def test_long_texts_are_read_as_short_ones_are_and_keep_no_square(monkeypatch, changes, recompute):
+    model, _ = pair(**changes)
+    model.double()
+    model.checkpointing = recompute
+    ids, mask = tokens(3, 40), torch.ones(3, 40, dtype=torch.bool)
+    mask[1, :6], mask[2, 30:] = False, False
+    found = []
+    for limit in (512, 16):
+        monkeypatch.setattr("cumulant.nn.llama_layer.LONG", limit)
+        model.zero_grad()
+        squares = 0
+
+        def count(x):
+            nonlocal squares
+            squares += x.dim() >= 2 and x.shape[-1] == 40 and x.shape[-2] >= 40
+            return x
+
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda x: x):
+            logp = model.logp(ids, mask)
+        logp.sum().backward()
+        found.append((logp.detach(), torch.cat([part.grad.reshape(-1) for part in model.parameters()]), squares))
+    torch.testing.assert_close(found[1][0], found[0][0], rtol=0, atol=1e-12)
+    torch.testing.assert_close(found[1][1], found[0][1], rtol=0, atol=1e-12)
+    assert [each[2] for each in found] == [0 if recompute else model.config.num_hidden_layers, 0]
+
+
 def test_packed_texts_are_read_as_if_alone():
     model, _ = pair()
     texts = [tokens(1, length, seed=length)[0] for length in (9, 6, 3)]
