@@ -20,7 +20,7 @@ from torch import Tensor
 from cumulant.nn.products import input_gradient, linear, weight_gradient
 
 MATRICES = ("qkv", "out", "gate_up", "down")
-LONG = 512  # tokens of a text above which attention is fused: slower, but what is kept grows with T and not with T x T
+LONG = 512  # tokens of a text above which attention is fused: what is kept then grows with T and not with T x T
 
 
 class Weights(NamedTuple):
@@ -247,9 +247,9 @@ def _fused_attention(query: Tensor, key: Tensor, value: Tensor, frame: Frame) ->
 def _fused_attention_backward(frame: Frame, kept: Kept, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of queries, keys and values, from that of ``_fused_attention``, which runs once more."""
     with torch.enable_grad():
-        parts = [x.detach().requires_grad_() for x in (kept.query, kept.key, kept.value)]
-        query, key, value = torch.autograd.grad(_fused_attention(*parts, frame), parts, grad)
-    return query, key, value
+        query, key, value = (x.detach().requires_grad_() for x in (kept.query, kept.key, kept.value))
+        mixed = _fused_attention(query, key, value, frame)
+    return torch.autograd.grad(mixed, (query, key, value), grad)  # type: ignore[return-value]
 
 
 def softmax(scores: Tensor) -> Tensor:
