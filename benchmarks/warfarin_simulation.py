@@ -208,7 +208,7 @@ def contenders(work: float, tolerances: dict[str, float], reil: Any) -> dict[str
     found[YARDSTICK_2007] = (complete_step(1024, months(1024, 2e6), model="hamberg2007"), "2007")
     for num in BATCHES:
         found[f"bare model, batch {num}"] = (bare_model(num, months(num, 3e6)), "ours")
-    many = 1024 if work >= 1.0 else 16
+    many = 1024 if work >= 0.1 else 16
     for method, rtol in tolerances.items():
         what = "odeint (LSODA)" if method == "odeint" else f"solve_ivp ({method})"
         found[f"scipy environment, {what}, rtol {rtol:g}"] = (scipy_environment(method, rtol, months(1, 9e3)), method)

@@ -150,9 +150,9 @@ def table(cohort: str) -> tuple[bool, np.ndarray]:
         return True, read_csv(Path(cohort))
     strata = COHORTS.get(cohort) or _one_genotype(cohort)
     if strata is None:
-        hint = did_you_mean(cohort, [*COHORTS, "*1/*1 G/G"])
+        hint = did_you_mean(cohort, [*COHORTS, "*1/*1 G/G"]).rstrip(".")
         raise ConfigError(
-            f"warfarin: cohort = {cohort!r}; {hint} Also a genotype (CYP2C9 VKORC1) or the path of a .csv file"
+            f"warfarin: cohort = {cohort!r}; {hint}; any genotype (CYP2C9 VKORC1) or PATH.csv will do, too"
         )
     shares = np.cumsum(_normal([stratum.share for stratum in strata]))
     return False, np.array([_row(stratum, share) for stratum, share in zip(strata, shares)])
