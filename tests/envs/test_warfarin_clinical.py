@@ -254,7 +254,7 @@ def test_the_gap_to_itself_is_whole(pack: dict[str, Any]) -> None:
 def test_what_is_found_is_said(pack: dict[str, Any]) -> None:
     text = " ".join(each["text"] for each in pack["findings"])
     for words in (
-        "the best protocol on the same test days",
+        "less than the best protocol on the same test days",
         "Non-inferior to UW in",
         "worlds",
         "A tree of 12 leaves",

@@ -153,7 +153,7 @@ def findings(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     agent = next(row for row in table["rows"] if row["kind"] == "agent")
     best = next(row for row in table["rows"] if row["kind"] == "protocol")
     more = agent["metrics"]["return_gain"]
-    text = f"Return {_said(agent['metrics']['return'])}; less that of the best protocol on the same test days {_said(more)}"
+    text = f"Return {_said(agent['metrics']['return'])}, {_said_beside(more)} the best protocol on the same test days"
     said: list[tuple[bool | None, str]] = [(more["interval"][0] > 0.0, f"{text} ({best['label']}).")]
     rows = [(group["title"], row) for group in found["subgroups"] for row in group["rows"]]
     judged = [(title, row) for title, row in rows if row["non_inferior"] is not None]
@@ -188,3 +188,12 @@ def findings(found: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _said(measure: Mapping[str, Any]) -> str:
     low, high = measure["interval"]
     return f"{measure['mean']:.2f} ({low:.2f} to {high:.2f})"
+
+
+def _said_beside(gain: Mapping[str, Any]) -> str:
+    """Say a difference as more or less than something; the interval keeps its signs when it holds both."""
+    low, high = gain["interval"]
+    if low <= 0.0 <= high:
+        return f"{gain['mean']:+.2f} ({low:+.2f} to {high:+.2f}) beside"
+    low, high = sorted((abs(low), abs(high)))
+    return f"{abs(gain['mean']):.2f} ({low:.2f} to {high:.2f}) {'more' if gain['mean'] > 0.0 else 'less'} than"
