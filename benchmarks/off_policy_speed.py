@@ -21,8 +21,20 @@ import time
 from pathlib import Path
 from typing import Any
 
-from measure import Spread, default_core, facts, facts_lines, one_thread, pin, run_json, table, write_results
+from measure import (
+    Spread,
+    default_core,
+    facts,
+    facts_lines,
+    one_thread,
+    pin,
+    run_json,
+    run_json_together,
+    table,
+    write_section,
+)
 
+PAGE = ("off_policy_speed", "SAC, TD3 and DQN, end to end")
 OURS, PEER = "Cumulant", "Stable-Baselines3"
 PEER_FILE = Path(__file__).parent / "peers" / "sb3_off_policy.py"
 TASKS: dict[str, dict[str, Any]] = {
@@ -136,8 +148,9 @@ def compare(options: argparse.Namespace) -> None:
             contenders = {OURS: [sys.executable, __file__, "--time-ours", order]}
             if not skipped:
                 contenders[PEER] = [str(options.peers), str(PEER_FILE), order]
-            for name, command in contenders.items():
-                run = run_json(command)
+            commands = list(contenders.values())
+            done = run_json_together(commands) if options.together else map(run_json, commands)
+            for name, run in zip(contenders, done):
                 runs.setdefault(name, []).append(run)
                 rate = run["steps"] / run["cpu_seconds"]
                 print(f"{algo} {repeat + 1} of {options.repeats}, {name}: {rate:,.0f} per CPU-second", file=sys.stderr)
@@ -163,7 +176,8 @@ def compare(options: argparse.Namespace) -> None:
         print(json.dumps({"repeats": options.repeats, "runs": summary, "skipped": skipped, "facts": known}))
         return
     head = ["", "steps per CPU-second", "steps per second (wall)", "ours is faster by", "return at the end"]
-    texts = [f"Median (range) of {options.repeats} alternating runs."]
+    turns = "turns, both at the same time on one core" if options.together else "alternating runs"
+    texts = [f"Median (range) of {options.repeats} {turns}."]
     texts += [
         f"{algo}: {', '.join(f'{key} {value}' for key, value in {**SHARED, **task}.items())}."
         for algo, task in tasks.items()
@@ -171,7 +185,7 @@ def compare(options: argparse.Namespace) -> None:
     parts = ["\n".join(texts), table(head, rows), *skipped, "\n".join(f"- {line}" for line in facts_lines(known))]
     print("\n\n".join(parts))
     if options.write:
-        print(f"\nwritten: {write_results('off_policy_speed', 'SAC, TD3 and DQN, end to end', parts)}")
+        print(f"\nwritten: {write_section(*PAGE, ', '.join(options.algos), parts)}")
 
 
 def main() -> None:
@@ -183,8 +197,15 @@ def main() -> None:
     parser.add_argument("--algos", nargs="+", choices=TASKS, default=list(TASKS), help="which of them")
     parser.add_argument("--steps", type=int, help="environment steps of a run (SAC and TD3 2,500, DQN 16,000)")
     parser.add_argument("--core", type=int, default=default_core(), help="core to pin everything to; -1 for none")
+    parser.add_argument(
+        "--together",
+        action="store_true",
+        help="run both of a turn at the same time on the core: fairer on a busy machine",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--write", action="store_true", help="write benchmarks/results/off_policy_speed.md, too")
+    parser.add_argument(
+        "--write", action="store_true", help="write a section of benchmarks/results/off_policy_speed.md"
+    )
     parser.add_argument("--time-ours", help=argparse.SUPPRESS)
     options = parser.parse_args()
     one_thread()

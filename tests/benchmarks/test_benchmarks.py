@@ -55,6 +55,13 @@ def test_ppo_cartpole_says_how_to_get_the_peers(tmp_path):
     assert "1.00x" in out
 
 
+def test_speed_is_the_races_in_one_table(tmp_path):
+    out = run("speed.py", "--peers", str(tmp_path / "none"))
+    assert "PPO on CartPole, 8 x 128" in out
+    assert "Cumulant, engine torch" in out
+    assert "goal" in out
+
+
 def test_off_policy_speed_times_every_algorithm(tmp_path):
     result = json.loads(run("off_policy_speed.py", "--json", "--peers", str(tmp_path / "none")))
     assert set(result["runs"]) == {"sac, Cumulant", "td3, Cumulant", "dqn, Cumulant"}
