@@ -50,6 +50,14 @@ _MINATAR = {
     "eval_episodes": 50,
 }
 
+_MINATAR_CONVOLVED = {
+    **_MINATAR,
+    "horizon": 32,
+    "minibatches": 4,
+    "learning_rate": 1e-3,
+    "network": {"net": "auto"},
+}
+
 PRESETS: dict[tuple[str, str], Preset] = {
     ("ppo", "warfarin"): Preset(
         config={
@@ -205,7 +213,7 @@ PRESETS: dict[tuple[str, str], Preset] = {
         how="cumulant train dqn Acrobot-v1 --seeds 5",
     ),
     ("ppo", "minatar-asterix"): Preset(
-        config={**_MINATAR, "horizon": 32, "minibatches": 4, "learning_rate": 1e-3, "network": {"net": "auto"}},
+        config=_MINATAR_CONVOLVED,
         seen="return 5.6 over 4 seeds, interquartile mean (5.4, 2.6, 5.8, 6.7); a network without convolutions reached 1.6",
         how="cumulant train ppo minatar-asterix --seeds 4",
     ),
@@ -213,6 +221,16 @@ PRESETS: dict[tuple[str, str], Preset] = {
         config=_MINATAR,
         seen="return 10.5 over 5 seeds, interquartile mean (8.7, 13.1, 9.6, 6.4, 15.9)",
         how="cumulant train ppo minatar-breakout --seeds 5",
+    ),
+    ("ppo", "minatar-seaquest"): Preset(
+        config=_MINATAR_CONVOLVED,
+        seen="return 2.6 over 5 seeds, interquartile mean (3.4, 2.2, 2.9, 2.5, 1.7)",
+        how="cumulant train ppo minatar-seaquest --seeds 5",
+    ),
+    ("ppo", "minatar-space-invaders"): Preset(
+        config=_MINATAR_CONVOLVED,
+        seen="return 106 over 5 seeds, interquartile mean (132, 115, 94, 110, 90)",
+        how="cumulant train ppo minatar-space-invaders --seeds 5",
     ),
     ("ppo", "minatar-freeway"): Preset(
         config=_MINATAR,
