@@ -65,7 +65,7 @@ def morning(**known: Any) -> Situation:
         ("defer", {"age_years": 29.0, "inr": 3.1, "inr_age_days": 1.0}, 8.0, 5.0),
         ("defer", {"age_years": 29.0}, 8.0, 5.0),
         ("defer", {"weight_kg": 39.0, "usual_mg": 3.0}, 8.0, 3.0),
-        ("defer", {"weight_kg": 161.0}, 2.0, 5.0),
+        ("defer", {"weight_kg": 161.0}, 2.0, 2.0),  # never raised
         ("defer", {"age_years": 29.0, "day": 1.0}, 8.0, 5.0),
         ("defer", {}, 8.0, 8.0),
         ("tablets", {}, 4.3, 4.5),
@@ -93,7 +93,8 @@ def test_a_test_is_asked_for_in_time() -> None:
     assert asked.test[0]
     assert asked.override[0]
     assert not shield.decide(RULES, morning(inr_age_days=7.0), np.array([5.0]), yes).override[0]  # it is ordered anyway
-    batch = Batch(Warfarin(schedule="ordered", shield="standard").kernel(), 20, 0, autoreset=False)
+    assert shield.decide(RULES, morning(inr=5.1), np.array([0.0]), no).test[0]
+    batch = Batch(Warfarin(schedule="ordered", start_dose_mg=1.0, shield="standard").kernel(), 20, 0, autoreset=False)
     tests = []
     for _ in range(30):
         batch.step(np.ones(20, np.int64))  # hold, and never a test

@@ -104,14 +104,14 @@ def _clinicians_dose(now: Situation, wanted: np.ndarray) -> np.ndarray:
     percent[(now.inr_age_days > 0) | (now.days_since_change < 3)] = 0.0
     dose = np.where(now.started, now.usual_mg * (1.0 + percent / 100.0), 5.0)
     dose[now.bled | ((now.inr > 9.0) & (now.inr_age_days <= 2))] = 0.0
-    return np.where(_deferred(now), dose, wanted)
+    return np.where(_deferred(now), np.minimum(dose, wanted), wanted)  # a shield never raises
 
 
 RULES: tuple[Rule, ...] = (
     Rule(
         "defer",
         "INR above 9, a bleed, a new drug, under 30 years, under 40 or over 160 kg: a clinician decides "
-        "(here: no dose in the first two cases, else RE-LY's algorithm)",
+        "(here: no dose in the first two cases, else no more than RE-LY's algorithm gives)",
         _clinicians_dose,
     ),
     at_most("range", "no more than 10 mg a day", lambda now: np.full(len(now.day), 10.0)),
@@ -143,8 +143,9 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "hold",
-        "no dose for 3 days from a measured INR above 5, until one that is not",
+        "no dose for 3 days from a measured INR above 5, until one that is not, and a test tomorrow",
         lambda now, wanted: np.where((now.inr > 5.0) & (now.inr_age_days <= 2), 0.0, wanted),
+        lambda now: now.inr > 5.0,
     ),
     Rule(
         "tablets", "whole halves of a milligram", lambda now, wanted: np.floor(wanted * 2.0 + 0.5) / 2.0, counts=False
