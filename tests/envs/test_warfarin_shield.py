@@ -231,9 +231,7 @@ def test_a_new_drug_is_a_clinicians() -> None:
     strange = (people.age_years < 30) | (people.weight_kg < 40) | (people.weight_kg > 160)
     fired = []
     for day in range(1, 31):
-        batch.step(
-            np.full((400, 1), 0.5 + day % 2, np.float32)
-        )  # never the dose of the day before, never an INR above 9
+        batch.step(np.full((400, 1), 0.3 + 0.05 * day, np.float32))  # a little more every day
         fired.append(batch.outcomes[:, column].copy())
     begun = (people.drug > 0) & (people.drug_day >= 2) & (people.drug_day <= 28) & ~strange
     assert begun.sum() > 5
