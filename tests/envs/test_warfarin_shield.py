@@ -233,7 +233,7 @@ def test_a_new_drug_is_a_clinicians() -> None:
     for day in range(1, 31):
         batch.step(np.full((400, 1), 0.3 + 0.05 * day, np.float32))  # a little more every day
         fired.append(batch.outcomes[:, column].copy())
-    begun = (people.drug > 0) & (people.drug_day >= 2) & (people.drug_day <= 28) & ~strange
+    begun = (people.drug > 0) & (people.drug_day >= 3) & (people.drug_day <= 28) & ~strange
     assert begun.sum() > 5
     when = np.array(fired)[:, begun]
     expected = (np.arange(1, 31)[:, None] >= people.drug_day[begun]) & (
