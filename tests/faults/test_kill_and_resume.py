@@ -14,7 +14,7 @@ TOYS = Path(__file__).parents[1] / "engine" / "toys.py"
 
 CASES = {
     "ppo, compiled": [
-        "ppo", "CartPole-v1", "--total-steps", "120000", "--num-envs", "4", "--eval-episodes", "5", "--engine", "compiled",
+        "ppo", "CartPole-v1", "--total-steps", "400000", "--num-envs", "4", "--eval-episodes", "5", "--engine", "compiled",
     ],
     "ppo, torch": [
         "ppo", "CartPole-v1", "--total-steps", "30000", "--num-envs", "4", "--eval-episodes", "5", "--engine", "torch",
