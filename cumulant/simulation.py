@@ -74,7 +74,7 @@ def simulate(
         raise UsageError(f"'{env}' has no patients; `cumulant simulate warfarin` has")
     if patients < 2:
         raise ConfigError(f"patients = {patients}: an interval needs at least 2")
-    fixed = {"actions": "dose", "schedule": "daily", "observe": "standard", "tablets_mg": ()}
+    fixed = {"actions": "dose", "schedule": "daily", "observe": "standard", "tablets_mg": (), "shield": ""}
     refused = sorted(set(env_options or {}) & set(fixed))
     if refused:
         raise UsageError(f"{', '.join(refused)}: an option of what an agent sees and does; here nobody learns")

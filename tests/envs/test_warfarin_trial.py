@@ -150,7 +150,7 @@ def test_a_clairvoyant_is_no_agent_and_the_notes_say_who_knows_what() -> None:
     hold = lambda obs: np.ones(len(obs), np.int64)  # noqa: E731
     for options, words in (
         (Warfarin(observe="all"), "sees every true parameter"),
-        (Warfarin(observe="genotype"), "The agent alone knows the genotype"),
+        (Warfarin(observe="genotype"), "The agent knows the genotype"),
         (Warfarin(schedule="clinic"), "Protocols change the dose on those days only, the agent daily"),
         (Warfarin(start_dose_mg=0.0), "The agent starts from 0 mg"),
     ):

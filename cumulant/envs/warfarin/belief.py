@@ -7,9 +7,10 @@ well it has foretold every test so far (Bayes' rule; m is the measured INR):
 
 A hypothesis pairs one of P clearances (each with a volume) with one of E values of EC50. The filter takes the
 measurement noise to be 10 %, as a clinic would, whatever it is; 5 % stand for the grid and the model being wrong. The
-prior is the cohort's mixture over genotypes, or the patient's own genotype where the agent sees it, with the effect of
-age on clearance: what a clinic knows, never the true parameters. The filter believes in Hamberg 2010 whatever simulates
-the patient, so that a test under another model tests it too.
+prior is the Aurora cohort's mixture over genotypes, whatever cohort is treated, or the patient's own genotype where the
+agent sees it, with the effect of age on clearance: what a clinic knows, never the true parameters. The filter believes in
+Hamberg 2010, its published variability and 10 % noise, which are also what simulates patients unless told otherwise: that
+flatters it, and only another model, cohort or noise tests it.
 
 Source: the Bayesian dosing of Hamberg et al. 2015 (BMC Med Inform Decis Mak 15:7) is the idea. Differs from source: a
 grid instead of the mode of the posterior.

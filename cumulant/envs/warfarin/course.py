@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cumulant.envs.batched import Batch, as_batch_action
+from cumulant.envs.batched import Batch, Kernel, as_batch_action
 from cumulant.envs.warfarin import actions, protocols
 from cumulant.envs.warfarin.env import DOSE, MEASURED, Warfarin
 from cumulant.envs.warfarin.patients import Patients
@@ -49,22 +49,31 @@ class Course:
 
 
 class Recorder:
-    """Collects a course day by day."""
+    """Collects a course day by day.
 
-    def __init__(self, batch: Batch) -> None:
-        self.batch = batch
+    Args:
+        batch: The patients.
+        scored: Whose reward is recorded instead of the batch's own: of what was tested as this recorder is told, and with
+            zeros for what it counts and the batch does not (a protocol overrides no shield).
+    """
+
+    def __init__(self, batch: Batch, scored: Kernel | None = None) -> None:
+        self.batch, self.scored = batch, scored
         self.live = np.ones(batch.num_envs, bool)
         self.days: list[dict[str, np.ndarray]] = []
 
-    def step(self, action: np.ndarray, tested: np.ndarray | None = None, test_cost: float = 0.0) -> None:
-        """Live one day; ``tested`` replaces the environment's own column, at this cost each."""
+    def step(self, action: np.ndarray, tested: np.ndarray | None = None) -> None:
+        """Live one day; ``tested`` replaces the environment's own column."""
         batch = self.batch
         before = {"measured": batch.state[:, MEASURED].copy(), "live": self.live.copy()}
         batch.step(as_batch_action(batch.action_space, action))
         row = before | {name: batch.outcomes[:, k].copy() for k, name in enumerate(batch.outcome_names)}
         row["reward"] = batch.reward.astype(np.float64)
         row["tested"] = (row["tested"] > 0.5) if tested is None else tested.copy()
-        row["reward"] -= test_cost * row["tested"]
+        if self.scored is not None and self.scored.reward is not None:
+            columns = {name: row.get(name, np.zeros(batch.num_envs)) for name in self.scored.outcome_names}
+            columns["tested"] = row["tested"].astype(np.float64)
+            row["reward"] = self.scored.reward.split(columns).sum(axis=1)
         self.live &= ~batch.terminated
         self.days.append(row)
 
@@ -131,13 +140,15 @@ def play_protocol(name: str, options: Warfarin, episodes: int, seed: int, *, own
         seed: Which patients.
         own_schedule: Test when the protocol asks for it.
     """
-    plain = dataclasses.replace(options, schedule="daily", actions="dose", observe="standard", belief=False, shield="")
+    plain = dataclasses.replace(
+        options, schedule="daily", actions="dose", observe="standard", belief=False, shield="", reward=Warfarin.reward
+    )
     batch = held_out(plain, episodes, seed)
     protocol = protocols.make(name)
     protocol.start(Patients.from_state(batch.state))
-    recorder = Recorder(batch)
+    recorder = Recorder(batch, options.kernel())
     for day in range(1, options.days + 1):
         tested = protocol.next_test_day <= day if own_schedule else np.full(episodes, day in options.test_days)
         dose = protocol.dose(day, batch.state[:, MEASURED].copy(), tested)
-        recorder.step(dose[:, None], tested, options.test_cost if options.schedule == "ordered" else 0.0)
+        recorder.step(dose[:, None], tested)
     return recorder.course()

@@ -15,7 +15,7 @@ from cumulant.envs.warfarin import protocols, shield
 from cumulant.envs.warfarin.course import held_out, play_agent
 from cumulant.envs.warfarin.env import Warfarin
 from cumulant.envs.warfarin.field import Agent, Field, gain, measure, play
-from cumulant.envs.warfarin.patients import RACES, SENSITIVITIES, Patients
+from cumulant.envs.warfarin.patients import DRUGS, RACES, SENSITIVITIES, Patients
 from cumulant.seeds import merged_interval, over_seeds
 from cumulant.stats import bootstrap_interval, mean_interval
 
@@ -30,12 +30,11 @@ CALIBRATION_DAYS = (1, 8, 15, 22)
 def divisions(patients: Patients) -> dict[str, list[tuple[str, np.ndarray]]]:
     """Return the subgroups that were named beforehand: title -> names and members, ``[B]`` bool."""
     age, missed = patients.age_years, 100.0 * patients.misses
-    drug = [("none", ~patients.amiodarone & ~patients.inducer), ("amiodarone", patients.amiodarone)]
     return {
         "Genotype sensitivity": [(name, patients.sensitivity == k) for k, name in enumerate(SENSITIVITIES)],
         "Age": [("under 65", age < 65), ("65 to 74", (age >= 65) & (age < 75)), ("75 and over", age >= 75)],
         "Race (never observed)": [(name, patients.race == k) for k, name in enumerate(RACES)],
-        "Interacting drug": [*drug, ("inducer", patients.inducer)],
+        "Interacting drug": [(name, patients.drug == k) for k, name in enumerate(DRUGS)],
         "Doses missed": [
             ("up to 5 %", missed <= 5),
             ("5 to 20 %", (missed > 5) & (missed <= 20)),
@@ -248,10 +247,13 @@ def calibration(agents: Mapping[int, Agent], options: Warfarin, episodes: int, s
     for day in (day for day in CALIBRATION_DAYS if day <= options.days and runs):
         expected = [value[day] for value, _ in runs]
         realised = [came[day] for _, came in runs]
-        order = np.argsort(expected[0], kind="stable")
+        parts = [np.array_split(np.argsort(e, kind="stable"), 10) for e in expected]
         bins = [
-            [float(np.mean([e[part].mean() for e in expected])), float(np.mean([r[part].mean() for r in realised]))]
-            for part in np.array_split(order, 10)
+            [
+                float(np.mean([of[seed][parts[seed][k]].mean() for seed in range(len(runs))]))
+                for of in (expected, realised)
+            ]
+            for k in range(10)
         ]
         rows.append(
             {

@@ -108,7 +108,7 @@ def evaluation(
         label = f"{label}, clairvoyant"
         rule += " The clairvoyant sees every true parameter and the true INR: a ceiling, no agent."
     elif options.observe == "genotype":
-        rule += " The agent alone knows the genotype."
+        rule += " The agent knows the genotype, and so do the protocols that ask for it."
     if options.start_dose_mg != 5.0:
         rule += f" The agent starts from {options.start_dose_mg:g} mg, protocols by their own rules."
     agent_kind = "ceiling" if options.observe == "all" else "agent"

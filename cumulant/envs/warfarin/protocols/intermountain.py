@@ -28,7 +28,8 @@ class Intermountain(Protocol):
     more. The start is ours: 5 mg until a test from day 5 on (the source starts with 8 days of another rule).
 
     Source: Anderson et al. 2007, Circulation 116:2563, appendix B, as coded in ReiL.
-    Differs from source: a hold ends below 3.4 however low the INR; as coded there it goes on below 1.8.
+    Differs from source: a hold ends below 3.4 however low the INR; as coded there it goes on below 1.8. One-time doses
+    are of the new maintenance dose, there of the old one.
     """
 
     label = "Intermountain protocol"
