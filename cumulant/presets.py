@@ -114,7 +114,7 @@ PRESETS: dict[tuple[str, str], Preset] = {
             "normalize_reward": True,
             "network": {"normalize_obs": True},
         },
-        seen="return -80.4 over 5 seeds (-83.9, -81.0, -76.3, -77.3, -82.9)",
+        seen="return -81.4 over 5 seeds (-80.3, -83.7, -81.2, -80.3, -81.6)",
         how="cumulant train ppo Acrobot-v1 --seeds 5",
     ),
     ("ppo", "mountain-car"): Preset(
@@ -126,7 +126,7 @@ PRESETS: dict[tuple[str, str], Preset] = {
             "normalize_reward": True,
             "network": {"normalize_obs": True},
         },
-        seen="return -108.5 over 5 seeds (-110.6, -107.5, -106.8, -107.5, -109.9)",
+        seen="return -107.7 over 5 seeds (-108.5, -107.3, -106.1, -109.8, -106.6)",
         how="cumulant train ppo MountainCar-v0 --seeds 5",
     ),
     ("ppo", "mountain-car-continuous"): Preset(
@@ -150,7 +150,7 @@ PRESETS: dict[tuple[str, str], Preset] = {
             "gamma": 0.9,
             "normalize_reward": True,
         },
-        seen="return -165 over 5 seeds, interquartile mean (-168, -163, -164, -163, -183)",
+        seen="return -168 over 5 seeds, interquartile mean (-168, -195, -169, -162, -168)",
         how="cumulant train ppo Pendulum-v1 --seeds 5",
     ),
     ("ppo", "Hopper-v5"): Preset(
