@@ -234,7 +234,8 @@ def train_command(spec: Mapping[str, Any], config: Any, seeds: int = 1) -> str:
     if lookup.find(env) is not None:
         made = lookup.options_class(env)()
         for name, value in options.items():
-            if value != getattr(made, name):
+            usually = getattr(made, name)
+            if (tuple(value) if isinstance(value, list) else value) != usually:
                 words += _flag(name, value)
     else:
         words += [word for key, value in options.items() for word in ("--env-option", f"{key}={json.dumps(value)}")]

@@ -20,7 +20,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-import numpy as np
 import torch
 import tyro
 
@@ -28,9 +27,8 @@ from cumulant.data.replay import Replay, ReplayConfig, Transitions
 from cumulant.engine.evaluate import Keeper, episode_metrics
 from cumulant.engine.policy import Policy
 from cumulant.engine.vector import make_vector
-from cumulant.kernels.tabular import choose
 from cumulant.maths.distributional import categorical_loss, categorical_target, quantile_huber_loss, quantile_target
-from cumulant.maths.exploration import boltzmann
+from cumulant.maths.exploration import boltzmann, epsilon_greedy
 from cumulant.maths.schedules import linear
 from cumulant.maths.value import double_q_target, huber_loss, q_learning_target
 from cumulant.nn.flat import Flat, FlatAdam
@@ -193,7 +191,6 @@ def train(config: Config, run: Run) -> Policy:
     keeper = Keeper(Policy(net), run, config.env, config.env_options, config.eval_episodes)
     run.track(net=net, slow_net=slow_net, optimizer=optimizer, replay=replay, envs=envs, keeper=keeper)
     act_rng, replay_rng, noise_rng = run.rng("act"), run.rng("replay"), run.rng("noise")
-    act_key, each_env, action = run.seed_for("act"), np.arange(config.num_envs), np.zeros(config.num_envs, np.int64)
 
     steps_per_iteration = config.num_envs * config.horizon
     total = -(-config.total_steps // steps_per_iteration)
@@ -208,17 +205,15 @@ def train(config: Config, run: Run) -> Policy:
         optimizer.learning_rate = linear(config.learning_rate, config.learning_rate_end, fraction)
         weight_power = linear(config.replay.weight_power, config.replay.weight_power_end, fraction)
         level = exploration_level(config, fraction)
+        action_noise = net.head.noise((config.horizon, config.num_envs), act_rng).to(config.device)
         losses, values = [], []
 
-        for step in range(iteration * config.horizon, (iteration + 1) * config.horizon):
+        for step, noise in enumerate(action_noise, iteration * config.horizon):
             obs = envs.obs.copy()
             with torch.no_grad():
                 q = net.q(net.encode(torch.from_numpy(obs).to(config.device)), net.noise(noise_rng))
-            if config.explore.strategy == "boltzmann":
-                noise = net.head.noise((config.num_envs,), act_rng).to(config.device)
-                action = net.head.sample(boltzmann(q, level).log(), noise).cpu().numpy()
-            else:
-                choose(q.cpu().numpy(), each_env, level, act_key, step, action)
+                chance = boltzmann(q, level) if config.explore.strategy == "boltzmann" else epsilon_greedy(q, level)
+                action = net.head.sample(chance.log(), noise).cpu().numpy()
             envs.step(action)
             replay.add(obs, action, envs.reward, envs.next_obs, envs.terminated, envs.ended)
 

@@ -62,7 +62,7 @@ def folder(view: str) -> str:
     """Return what the directory of a view is called, whatever a term's name holds.
 
     >>> folder("reward"), folder("without=in_range"), folder("without=../x y")
-    ('reward', 'without_in_range', 'without_x_y-2a9c')
+    ('reward', 'without_in_range', 'without_x_y-46c7')
     """
     term = view.removeprefix(WITHOUT)
     if term == view:

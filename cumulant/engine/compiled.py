@@ -29,12 +29,13 @@ _KINDS: dict[type[nn.Module], int] = {nn.ReLU: perceptron.RELU, nn.Tanh: percept
 _MEASURES = ("loss/policy", "loss/value", "loss/grad_norm", "policy/entropy", "policy/kl", "policy/clip_fraction")
 
 
-def use_compiled(engine: str, net: ActorCritic) -> tuple[bool, str]:
+def use_compiled(engine: str, net: ActorCritic, module: str) -> tuple[bool, str]:
     """Decide whether the compiled engine takes a network, and say why.
 
     Args:
         engine: What was asked for: "auto", "torch" or "compiled".
         net: The network.
+        module: Name of the module that asks. The compiled code does what our own ``ppo`` says, whatever a copy of it says.
 
     Returns:
         Whether it does, and a line for people.
@@ -44,6 +45,8 @@ def use_compiled(engine: str, net: ActorCritic) -> tuple[bool, str]:
     """
     if engine == "torch":
         return False, "engine: torch, as asked for"
+    if engine == "auto" and module != "cumulant.algos.ppo":
+        return False, "engine: torch, because this is a copy of ppo, and compiled code would not follow its edits"
     why_not = _obstacle(net)
     if why_not and engine == "compiled":
         raise ConfigError(f"engine = compiled: it has no {why_not}; leave it to auto, which takes torch")

@@ -98,7 +98,7 @@ def test_none_is_written_as_the_help_writes_it(cli, workspace):
     words = ("--target-kl", "none", "--value-clip=none", "--memory", "none", "--out", "run")
     assert cli("train", "ppo", "CartPole-v1", *short, *words).code == 0
     config = json.loads((workspace / "run" / "config.json").read_text())["config"]
-    assert (config["target_kl"], config["value_clip"], config["memory"]) == (None, None, "none")
+    assert (config["target_kl"], config["value_clip"], config["recall"]["memory"]) == (None, None, "none")
 
 
 def test_the_package_runs_as_a_module(cli):

@@ -65,7 +65,7 @@ def test_examples_prompts_and_pairs_of_the_snippets():
     texts = {s.text for s in snippets.snippets("held-out")}
     assert all(e.prompt + e.completion in texts and e.completion.startswith(" ") for e in examples)
     assert prompts == [p for p in dict.fromkeys(e.prompt for e in examples) if f"\n{p} " not in learned]
-    assert len(prompts) == 953
+    assert len(prompts) == 952
     pairs = load_pairs("movie-snippets", "held-out", half="B", matchings=2)
     assert len(pairs) == 2 * (1083 // 2)
     assert pairs == load_pairs("movie-snippets", "held-out", half="B", matchings=2)

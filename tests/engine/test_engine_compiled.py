@@ -16,6 +16,8 @@ from cumulant.nn.actor_critic import ActorCritic
 from cumulant.nn.flat import Flat, FlatAdam
 from cumulant.nn.normalisation import RewardScale
 
+PPO = "cumulant.algos.ppo"
+
 
 def make(env="cartpole", num_envs=4, horizon=24, options=None, **network):
     envs = make_vector(env, num_envs, 0, options, masks="offered")
@@ -38,18 +40,18 @@ def make(env="cartpole", num_envs=4, horizon=24, options=None, **network):
 def test_what_it_cannot_do_is_left_to_torch_and_refused_if_it_is_forced(network, missing):
     envs = make_vector("cartpole", 1, 0)
     net = ActorCritic(envs.observation_space, envs.action_space, **network)
-    possible, line = use_compiled("auto", net)
+    possible, line = use_compiled("auto", net, PPO)
     assert not possible
     assert line.startswith("engine: torch, because the compiled one has no ")
     assert missing in line
     with pytest.raises(ConfigError, match=f"engine = compiled: it has no .*{missing}"):
-        use_compiled("compiled", net)
-    assert use_compiled("torch", net) == (False, "engine: torch, as asked for")
+        use_compiled("compiled", net, PPO)
+    assert use_compiled("torch", net, PPO) == (False, "engine: torch, as asked for")
 
 
 def test_plain_perceptrons_are_taken():
     for engine in ("auto", "compiled"):
-        assert use_compiled(engine, make()[0]) == (True, "engine: compiled, for perceptrons on vectors on the CPU")
+        assert use_compiled(engine, make()[0], PPO) == (True, "engine: compiled, for perceptrons on vectors on the CPU")
 
 
 @pytest.mark.parametrize(
@@ -113,3 +115,11 @@ def test_the_engine_is_said_with_the_first_row_only(engine, tmp_path):
     assert [row.get("note") for row in rows] == [said, None]
     kept = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert not any("note" in row for row in kept)
+
+
+def test_a_copy_of_ppo_computes_what_it_says_itself() -> None:
+    net = make()[0]
+    possible, line = use_compiled("auto", net, "greedy")
+    assert not possible
+    assert "a copy of ppo" in line
+    assert use_compiled("compiled", net, "greedy")[0]  # as asked for

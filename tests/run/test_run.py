@@ -162,6 +162,7 @@ def test_ctrl_c_saves_and_says_so(tmp_path):
     run = Run(tmp_path / "run", SPEC)
     walker = Walk()
     run.track(walker=walker)
+    before = signal.getsignal(signal.SIGINT)
 
     def go_on():
         for iteration in run.iterations(10):
@@ -173,7 +174,7 @@ def test_ctrl_c_saves_and_says_so(tmp_path):
         go_on()
     run.close()
     assert checkpoint.restore(tmp_path / "run" / "state")[0] == 4
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_ctrl_c_between_iterations_saves_the_next_one(tmp_path):
