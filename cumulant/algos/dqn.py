@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import torch
 import tyro
 
@@ -27,8 +28,9 @@ from cumulant.data.replay import Replay, ReplayConfig, Transitions
 from cumulant.engine.evaluate import Keeper, episode_metrics
 from cumulant.engine.policy import Policy
 from cumulant.engine.vector import make_vector
+from cumulant.kernels.tabular import choose_by
 from cumulant.maths.distributional import categorical_loss, categorical_target, quantile_huber_loss, quantile_target
-from cumulant.maths.exploration import boltzmann, epsilon_greedy
+from cumulant.maths.exploration import boltzmann
 from cumulant.maths.schedules import linear
 from cumulant.maths.value import double_q_target, huber_loss, q_learning_target
 from cumulant.nn.flat import Flat, FlatAdam
@@ -191,6 +193,7 @@ def train(config: Config, run: Run) -> Policy:
     keeper = Keeper(Policy(net), run, config.env, config.env_options, config.eval_episodes)
     run.track(net=net, slow_net=slow_net, optimizer=optimizer, replay=replay, envs=envs, keeper=keeper)
     act_rng, replay_rng, noise_rng = run.rng("act"), run.rng("replay"), run.rng("noise")
+    action = np.zeros(config.num_envs, np.int64)
 
     steps_per_iteration = config.num_envs * config.horizon
     total = -(-config.total_steps // steps_per_iteration)
@@ -205,15 +208,17 @@ def train(config: Config, run: Run) -> Policy:
         optimizer.learning_rate = linear(config.learning_rate, config.learning_rate_end, fraction)
         weight_power = linear(config.replay.weight_power, config.replay.weight_power_end, fraction)
         level = exploration_level(config, fraction)
-        action_noise = net.head.noise((config.horizon, config.num_envs), act_rng).to(config.device)
+        action_noise = net.head.noise((config.horizon, config.num_envs), act_rng)
         losses, values = [], []
 
         for step, noise in enumerate(action_noise, iteration * config.horizon):
             obs = envs.obs.copy()
             with torch.no_grad():
                 q = net.q(net.encode(torch.from_numpy(obs).to(config.device)), net.noise(noise_rng))
-                chance = boltzmann(q, level) if config.explore.strategy == "boltzmann" else epsilon_greedy(q, level)
-                action = net.head.sample(chance.log(), noise).cpu().numpy()
+                if config.explore.strategy == "boltzmann":
+                    action = net.head.sample(boltzmann(q, level).log(), noise.to(config.device)).cpu().numpy()
+                else:
+                    choose_by(q.cpu().numpy(), level, noise.numpy(), action)
             envs.step(action)
             replay.add(obs, action, envs.reward, envs.next_obs, envs.terminated, envs.ended)
 

@@ -9,6 +9,8 @@ Axes: S states, A actions, B parallel environments.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numba import njit
 
@@ -93,6 +95,28 @@ def choose(q: np.ndarray, obs: np.ndarray, epsilon: float, key: int, step: int, 
         while probability[a] == 0.0:  # rounding went past the last possible action
             a -= 1
         action[i] = a
+
+
+@loop(epsilon_greedy)
+@njit(cache=True, error_model="numpy")
+def choose_by(q: np.ndarray, epsilon: float, noise: np.ndarray, action: np.ndarray) -> None:
+    """Draw epsilon-greedy actions by given noise: the largest of ``log(probability) + noise``.
+
+    Args:
+        q: Action values, ``[B, A]``; -inf for an action that must not be taken.
+        epsilon: Probability of a random action.
+        noise: Gumbel noise, ``[B, A]``.
+        action: Where the actions are written, ``[B]`` int64.
+    """
+    probability = np.empty(q.shape[1])
+    for i in range(q.shape[0]):
+        epsilon_greedy(q[i], epsilon, probability)
+        best = -np.inf
+        for a in range(q.shape[1]):
+            if probability[a] > 0.0:
+                score = math.log(probability[a]) + noise[i, a]
+                if score > best:
+                    best, action[i] = score, a
 
 
 @loop(q_learning_target, sarsa_target, expected_sarsa_target, epsilon_greedy)

@@ -97,6 +97,18 @@ def compare_choose(kernel):
         np.testing.assert_array_equal(action, (u[:, None] >= cumulative).sum(axis=1).clip(max=ACTIONS - 1))
 
 
+def compare_choose_by(kernel):
+    """The largest of log-probability and noise, in float64 throughout."""
+    q = random_values(5)[1]
+    q[2::5, 1] = -np.inf
+    noise = np.random.default_rng(6).gumbel(size=(ROWS, ACTIONS)).astype(np.float32)
+    for epsilon in (0.0, 0.3, 1.0):
+        action = np.full(ROWS, -1)
+        kernel(q, epsilon, noise, action)
+        logits = epsilon_greedy(torch.from_numpy(q), epsilon).log() + torch.from_numpy(noise).double()
+        np.testing.assert_array_equal(action, logits.argmax(-1).numpy())
+
+
 def compare_td_update(kernel):
     """Plain Python with the targets of ``maths``, row after row, on few states so that rows meet."""
     rng = np.random.default_rng(7)
@@ -176,6 +188,7 @@ def assert_same_batch(one: Batch, other: Batch):
 
 LOOPS = {
     "cumulant.kernels.tabular.choose": compare_choose,
+    "cumulant.kernels.tabular.choose_by": compare_choose_by,
     "cumulant.kernels.tabular.td_update": compare_td_update,
     "cumulant.kernels.tabular._train_on_table": compare_train_on_table,
     **compare_ppo.LOOPS,
