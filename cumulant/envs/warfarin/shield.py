@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cumulant.envs.warfarin.protocols.rely import Rely
 from cumulant.errors import ConfigError, CumulantError, did_you_mean
 from cumulant.loading import load_attribute
 
@@ -98,9 +99,7 @@ def _deferred(now: Situation) -> np.ndarray:
 
 def _clinicians_dose(now: Situation, wanted: np.ndarray) -> np.ndarray:
     """Return what stands for a clinician: nothing after a bleed or above INR 9, else RE-LY's percentages on the usual dose."""
-    percent = np.select(
-        [now.inr <= 1.5, now.inr < 2.0, now.inr <= 3.0, now.inr < 5.0], [15.0, 10.0, 0.0, -10.0], default=-15.0
-    )
+    percent = Rely.percent(now.inr)
     percent[(now.inr_age_days > 0) | (now.days_since_change < 3)] = 0.0
     dose = np.where(now.started, now.usual_mg * (1.0 + percent / 100.0), 5.0)
     dose[now.bled | ((now.inr > 9.0) & (now.inr_age_days <= 2))] = 0.0

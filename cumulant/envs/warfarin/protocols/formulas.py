@@ -110,6 +110,15 @@ def eu_pact_loading(patients: Patients) -> np.ndarray:
     return np.stack([daily + more * (loading - daily) for more in (1.5, 1.0, 0.5)])
 
 
+def eu_pact_control(patients: Patients) -> np.ndarray:
+    """Return the doses of days 1 to 3 of EU-PACT's control arm, mg, ``[3, B]``.
+
+    Source: Pirmohamed 2013, N Engl J Med 369:2294.
+    """
+    rest = np.full(len(patients), 5.0)
+    return np.stack([np.where(patients.age_years > 75.0, 5.0, 10.0), rest, rest])
+
+
 def gage_clinical(patients: Patients) -> np.ndarray:
     """Return Gage's clinical prediction, mg a day, ``[B]``.
 

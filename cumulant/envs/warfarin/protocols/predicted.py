@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from cumulant.envs.warfarin.patients import Patients
 from cumulant.envs.warfarin.protocols import formulas
 from cumulant.envs.warfarin.protocols.aurora import Aurora
 from cumulant.envs.warfarin.protocols.intermountain import Intermountain
@@ -18,11 +15,9 @@ class IWPCClinical(Phased):
     label = "IWPC clinical + UW"
     knows = "clinic"
     source = "IWPC 2009"
+    formula = staticmethod(formulas.iwpc_clinical)
+    days = 2
     maintains = UW
-
-    def opening(self, patients: Patients) -> np.ndarray:
-        """Return the doses of the first days; see ``Phased.opening``."""
-        return np.stack([formulas.iwpc_clinical(patients)] * 2)
 
 
 class IWPCGenetic(Phased):
@@ -31,11 +26,9 @@ class IWPCGenetic(Phased):
     label = "IWPC genetic + UW"
     knows = "genotype"
     source = "IWPC 2009"
+    formula = staticmethod(formulas.iwpc_genetic)
+    days = 2
     maintains = UW
-
-    def opening(self, patients: Patients) -> np.ndarray:
-        """Return the doses of the first days; see ``Phased.opening``."""
-        return np.stack([formulas.iwpc_genetic(patients)] * 2)
 
 
 class GageClinical(Phased):
@@ -44,11 +37,9 @@ class GageClinical(Phased):
     label = "Gage clinical + UW"
     knows = "clinic"
     source = "Gage 2008"
+    formula = staticmethod(formulas.gage_clinical)
+    days = 2
     maintains = UW
-
-    def opening(self, patients: Patients) -> np.ndarray:
-        """Return the doses of the first days; see ``Phased.opening``."""
-        return np.stack([formulas.gage_clinical(patients)] * 2)
 
 
 class GageGenetic(Phased):
@@ -57,11 +48,9 @@ class GageGenetic(Phased):
     label = "Gage genetic + UW"
     knows = "genotype"
     source = "Gage 2008"
+    formula = staticmethod(formulas.gage_genetic)
+    days = 2
     maintains = UW
-
-    def opening(self, patients: Patients) -> np.ndarray:
-        """Return the doses of the first days; see ``Phased.opening``."""
-        return np.stack([formulas.gage_genetic(patients)] * 2)
 
 
 class LenziniClinical(Phased):
@@ -70,15 +59,10 @@ class LenziniClinical(Phased):
     label = "Gage + Lenzini clinical"
     knows = "clinic"
     source = "Lenzini 2010"
+    formula = staticmethod(formulas.gage_clinical)
+    days = 3
+    revise = staticmethod(formulas.lenzini_clinical)
     maintains = UW
-
-    def opening(self, patients: Patients) -> np.ndarray:
-        """Return the doses of the first days; see ``Phased.opening``."""
-        return np.stack([formulas.gage_clinical(patients)] * 3)
-
-    def revision(self, patients: Patients, inr: np.ndarray, before_mg: np.ndarray) -> np.ndarray:
-        """Return the revised dose; see ``Phased.revision``."""
-        return formulas.lenzini_clinical(patients, inr, before_mg)
 
 
 class LenziniGenetic(Phased):
@@ -87,15 +71,10 @@ class LenziniGenetic(Phased):
     label = "Gage + Lenzini genetic"
     knows = "genotype"
     source = "Lenzini 2010"
+    formula = staticmethod(formulas.gage_genetic)
+    days = 3
+    revise = staticmethod(formulas.lenzini_genetic)
     maintains = UW
-
-    def opening(self, patients: Patients) -> np.ndarray:
-        """Return the doses of the first days; see ``Phased.opening``."""
-        return np.stack([formulas.gage_genetic(patients)] * 3)
-
-    def revision(self, patients: Patients, inr: np.ndarray, before_mg: np.ndarray) -> np.ndarray:
-        """Return the revised dose; see ``Phased.revision``."""
-        return formulas.lenzini_genetic(patients, inr, before_mg)
 
 
 class EUPact(Phased):
@@ -104,15 +83,10 @@ class EUPact(Phased):
     label = "EU-PACT loading + Lenzini"
     knows = "genotype"
     source = "EU-PACT 2013"
+    formula = staticmethod(formulas.eu_pact_loading)
+    days = 3
+    revise = staticmethod(formulas.lenzini_genetic)
     maintains = UW
-
-    def opening(self, patients: Patients) -> np.ndarray:
-        """Return the doses of the first days; see ``Phased.opening``."""
-        return formulas.eu_pact_loading(patients)
-
-    def revision(self, patients: Patients, inr: np.ndarray, before_mg: np.ndarray) -> np.ndarray:
-        """Return the revised dose; see ``Phased.revision``."""
-        return formulas.lenzini_genetic(patients, inr, before_mg)
 
 
 class EUPactControl(Phased):
@@ -121,12 +95,9 @@ class EUPactControl(Phased):
     label = "EU-PACT control"
     knows = "clinic"
     source = "EU-PACT 2013"
+    formula = staticmethod(formulas.eu_pact_control)
+    days = 3
     maintains = UW
-
-    def opening(self, patients: Patients) -> np.ndarray:
-        """Return the doses of the first days; see ``Phased.opening``."""
-        rest = np.full(len(patients), 5.0)
-        return np.stack([np.where(patients.age_years > 75.0, 5.0, 10.0), rest, rest])
 
 
 class CAA(Phased):
@@ -135,11 +106,9 @@ class CAA(Phased):
     label = "Aurora CAA (IWPC clinical)"
     knows = "clinic"
     source = "Ravvaz 2017"
+    formula = staticmethod(formulas.iwpc_clinical)
+    days = 2
     maintains = Aurora
-
-    def opening(self, patients: Patients) -> np.ndarray:
-        """Return the doses of the first days; see ``Phased.opening``."""
-        return np.stack([formulas.iwpc_clinical(patients)] * 2)
 
 
 class PGAA(Phased):
@@ -148,11 +117,9 @@ class PGAA(Phased):
     label = "Aurora PGAA (IWPC genetic)"
     knows = "genotype"
     source = "Ravvaz 2017"
+    formula = staticmethod(formulas.iwpc_genetic)
+    days = 2
     maintains = Aurora
-
-    def opening(self, patients: Patients) -> np.ndarray:
-        """Return the doses of the first days; see ``Phased.opening``."""
-        return np.stack([formulas.iwpc_genetic(patients)] * 2)
 
 
 class PGPGA(Phased):
@@ -161,15 +128,10 @@ class PGPGA(Phased):
     label = "Aurora PGPGA"
     knows = "genotype"
     source = "Ravvaz 2017"
+    formula = staticmethod(formulas.eu_pact_loading)
+    days = 3
+    revise = staticmethod(formulas.lenzini_genetic)
     maintains = Aurora
-
-    def opening(self, patients: Patients) -> np.ndarray:
-        """Return the doses of the first days; see ``Phased.opening``."""
-        return formulas.eu_pact_loading(patients)
-
-    def revision(self, patients: Patients, inr: np.ndarray, before_mg: np.ndarray) -> np.ndarray:
-        """Return the revised dose; see ``Phased.revision``."""
-        return formulas.lenzini_genetic(patients, inr, before_mg)
 
 
 class PGPGI(Phased):
@@ -178,12 +140,7 @@ class PGPGI(Phased):
     label = "Aurora PGPGI"
     knows = "genotype"
     source = "Ravvaz 2017"
+    formula = staticmethod(formulas.eu_pact_loading)
+    days = 3
+    revise = staticmethod(formulas.lenzini_genetic)
     maintains = Intermountain
-
-    def opening(self, patients: Patients) -> np.ndarray:
-        """Return the doses of the first days; see ``Phased.opening``."""
-        return formulas.eu_pact_loading(patients)
-
-    def revision(self, patients: Patients, inr: np.ndarray, before_mg: np.ndarray) -> np.ndarray:
-        """Return the revised dose; see ``Phased.revision``."""
-        return formulas.lenzini_genetic(patients, inr, before_mg)

@@ -5,6 +5,8 @@ Axes: B patients, N opening days.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from cumulant.envs.warfarin.patients import Patients
@@ -74,38 +76,31 @@ class Phased(Protocol):
     with a dose of their own keep it, and have the later protocol from the start.
 
     Attributes:
+        formula: Maps patients to their first doses, mg: ``[B]``, the same on each day, or ``[N, B]``.
+        days: N, how many days these are given.
+        revise: Maps patients, the INR of day 4 or 5 and the doses given 2, 3 and 4 days before (0 where there was none,
+            ``[3, B]``) to a revised dose, ``[B]``; None for no revision.
         maintains: The protocol that takes over.
     """
 
+    formula: Callable[[Patients], np.ndarray]
+    days: int
+    revise: Callable[[Patients, np.ndarray, np.ndarray], np.ndarray] | None = None
     maintains: type[Protocol]
     revision_day = 4
-
-    def opening(self, patients: Patients) -> np.ndarray:
-        """Return the doses of the first days, ``[N, B]``."""
-        raise NotImplementedError
-
-    def revision(self, patients: Patients, inr: np.ndarray, before_mg: np.ndarray) -> np.ndarray:
-        """Return the dose that the INR of day 4 or 5 suggests, ``[B]``; only called where it is defined anew.
-
-        Args:
-            patients: Who they are, ``[B]``.
-            inr: Measured INR, ``[B]``.
-            before_mg: Doses given 2, 3 and 4 days before, 0 where there was none, ``[3, B]``.
-        """
-        raise NotImplementedError
 
     def start(self, patients: Patients) -> None:
         """Work out the first days; everybody is tested on day 1."""
         super().start(patients)
         self.patients = patients
-        self.first_mg = usual_or(patients, self.opening(patients))
+        self.first_mg = usual_or(patients, np.broadcast_to(self.formula(patients), (self.days, len(patients))))
         self.given_mg: list[np.ndarray] = []
         self.then = self.maintains()
         self.then.start(patients)
         self.begun = patients.maintenance_mg > 0.0  # whom the later protocol has
         self.next_test_day[:] = 1
         self.second_test_day = self.revision_day
-        if type(self).revision is Phased.revision:  # there is none
+        if self.revise is None:
             self.second_test_day = len(self.first_mg) + 1
             self.begun[:] = True
         self.then.take_over(self.begun, self.first_mg[-1], 0)
@@ -120,9 +115,9 @@ class Phased(Protocol):
             later = self.then.dose(day, inr, known)
             given[self.begun] = later[self.begun]
             due = tested & ~self.begun & (day >= self.revision_day)
-            if due.any():
+            if self.revise is not None and due.any():
                 before = [self.given_mg[day - 1 - k] if day > k else np.zeros_like(given) for k in (2, 3, 4)]
-                revised = self.revision(self.patients, np.where(due, inr, 2.0), np.stack(before))
+                revised = self.revise(self.patients, np.where(due, inr, 2.0), np.stack(before))
                 given[due] = revised[due]
                 self.then.take_over(due, given, day)
                 self.begun |= due

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from cumulant.envs.warfarin.patients import Patients
-from cumulant.envs.warfarin.protocols.protocol import Protocol, usual_or
+from cumulant.envs.warfarin.protocols.nomogram import Nomogram
 
 
-class Rely(Protocol):
+class Rely(Nomogram):
     """RE-LY's algorithm after a 5 mg start: 15 % or 10 % up below INR 2, 10 % or 15 % down above 3.
 
     | INR | weekly dose | today |
@@ -29,32 +28,18 @@ class Rely(Protocol):
 
     label = "RE-LY algorithm"
     source = "Van Spall 2012"
-    first_day, wait_days = 3, 3
-    week, early_days, late_days, holding_days = 8, 3, 7, 2  # its own tests
 
-    def start(self, patients: Patients) -> None:
-        """Set everybody to 5 mg, tested on day 1 and again on day 3."""
-        super().start(patients)
-        self.maintenance_mg = usual_or(patients, 5.0)
-        self.holding = np.zeros(len(patients), bool)
-        self.next_test_day[:] = 1
+    @staticmethod
+    def percent(inr: np.ndarray) -> np.ndarray:
+        """Return the change of the weekly dose; see ``Nomogram.percent``."""
+        return np.select([inr <= 1.5, inr < 2.0, inr <= 3.0, inr < 5.0], [15.0, 10.0, 0.0, -10.0], default=-15.0)
 
-    def dose(self, day: int, inr: np.ndarray, tested: np.ndarray) -> np.ndarray:
-        """Return the dose of this day; see ``Protocol.dose``."""
-        if day < self.first_day:
-            self.next_test_day[:] = self.first_day
-            return self.maintenance_mg.copy()
-        released = self.holding & tested & (inr <= 3.0)
-        self.holding &= ~released
-        self.last_change[released] = day
-        free = tested & ~self.holding & ~released
-        to_hold = free & (inr >= 5.0)
-        adjust = (free & (day - self.last_change >= self.wait_days)) | to_hold
-        percent = np.select([inr <= 1.5, inr < 2.0, inr <= 3.0, inr < 5.0], [15.0, 10.0, 0.0, -10.0], default=-15.0)
-        percent[~adjust] = 0.0
-        self.maintenance_mg *= 1.0 + percent / 100.0
-        self.last_change[percent != 0.0] = day
-        self.holding |= to_hold
-        self.next_test_day[tested] = day + (self.early_days if day < self.week else self.late_days)
-        self.next_test_day[tested & self.holding] = day + self.holding_days
-        return np.where(self.holding | (adjust & (inr >= 4.0)), 0.0, self.maintenance_mg)
+    @staticmethod
+    def today(inr: np.ndarray) -> np.ndarray:
+        """Return the share that is given on the day of a change; see ``Nomogram.today``."""
+        return np.where(inr >= 4.0, 0.0, 1.0)
+
+    @staticmethod
+    def stops(inr: np.ndarray) -> np.ndarray:
+        """Return who is held; see ``Nomogram.stops``."""
+        return inr >= 5.0
