@@ -8,6 +8,7 @@ Axes: B parallel environments, N observations, A arms, F features.
 
 from __future__ import annotations
 
+import abc
 from dataclasses import dataclass
 
 import gymnasium
@@ -28,7 +29,7 @@ _GAUSSIAN, _BERNOULLI = 0.0, 1.0
 
 
 @dataclass(frozen=True)
-class _Bandit:
+class _Bandit(abc.ABC):
     """What all bandits share."""
 
     arms: int = 10
@@ -40,9 +41,9 @@ class _Bandit:
             if value < least:
                 raise ConfigError(f"environment '{type(self).__name__}': {name} = {value}; it must be at least {least}")
 
+    @abc.abstractmethod
     def action_values(self, obs: np.ndarray) -> np.ndarray:
         """Return the mean reward of every arm for each observation, ``[N, A]``."""
-        raise NotImplementedError
 
     def exact_value(self, obs: np.ndarray, gamma: float = 1.0) -> np.ndarray:
         """Return the mean reward of the best arm for each observation, ``[N]``; gamma does not matter."""
@@ -57,9 +58,9 @@ class _Bandit:
 class _ArmedBandit(_Bandit):
     """A bandit without context: the observation is always 0."""
 
+    @abc.abstractmethod
     def means(self) -> np.ndarray:
         """Return the mean reward of every arm, ``[A]``."""
-        raise NotImplementedError
 
     def action_values(self, obs: np.ndarray) -> np.ndarray:
         """Return the mean reward of every arm for each observation, ``[N, A]``."""

@@ -15,6 +15,7 @@ Axes: B parallel environments, N observations.
 
 from __future__ import annotations
 
+import abc
 import math
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -47,7 +48,7 @@ class Optimum(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Constrained:
+class _Constrained(abc.ABC):
     """What both problems share."""
 
     steps: int = 4
@@ -72,8 +73,9 @@ class _Constrained:
         value, cost, multiplier, policy = self._per_step(limit / weight)
         return Optimum(weight * value, weight * cost, multiplier, policy)
 
+    @abc.abstractmethod
     def _per_step(self, limit: float) -> Optimum:
-        raise NotImplementedError
+        """Return the optimum of one step at a limit per step."""
 
     def _space(self) -> gymnasium.spaces.Box:
         return gymnasium.spaces.Box(0.0, 1.0, (1,), np.float32)

@@ -9,6 +9,7 @@ states are numbered row by row. Whoever walks into a wall or the edge stays.
 
 from __future__ import annotations
 
+import abc
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,12 +59,12 @@ S.....
 
 
 @dataclass(frozen=True)
-class _TableWorld:
+class _TableWorld(abc.ABC):
     """What all table worlds share: the way from tables to a kernel."""
 
+    @abc.abstractmethod
     def mdp(self) -> TabularMDP:
         """Return the tables."""
-        raise NotImplementedError
 
     def kernel(self) -> Kernel:
         """Return the batch kernel."""

@@ -21,6 +21,7 @@ Axes: S states, A actions, K results of an action in a state, C outcome columns,
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
@@ -65,7 +66,7 @@ def _weighted(name: str, **weights: float) -> Reward:
 
 
 @dataclass(frozen=True)
-class _Trap:
+class _Trap(abc.ABC):
     """What the six worlds share: the way from results to a kernel."""
 
     STATES: ClassVar[int]
@@ -81,9 +82,9 @@ class _Trap:
         """Return the states in which an episode may start, all alike."""
         return (0,)
 
+    @abc.abstractmethod
     def results(self, state: int, action: int) -> list[Result]:
         """Return what an action in a state may lead to."""
-        raise NotImplementedError
 
     def kernel(self) -> Kernel:
         """Return the batch kernel."""
