@@ -119,27 +119,21 @@ def _live(
     """Return what the patients were given, the outcome columns ``[T, B]`` and who they are."""
     from cumulant.envs.batched import Batch
     from cumulant.envs.warfarin import protocols
-    from cumulant.envs.warfarin.env import MEASURED
+    from cumulant.envs.warfarin.course import follow
     from cumulant.envs.warfarin.patients import Patients
+    from cumulant.envs.warfarin.protocols.simple import Constant
 
-    rule = protocols.make(protocol) if protocol is not None else None
     batch = Batch(options.kernel(), patients, seed, autoreset=False)
     who = Patients.from_state(batch.state)
-    given = who.maintenance_mg if dose is None else np.full(patients, dose)
-    if rule is not None:
-        rule.start(who)
-    rows: list[np.ndarray] = []
-    for day in range(1, options.days + 1):
-        tested = np.zeros(patients, bool)
-        if rule is not None:
-            tested = rule.next_test_day <= day
-            given = rule.dose(day, batch.state[:, MEASURED].copy(), tested)
-        batch.step(given.astype(np.float32)[:, None])
-        batch.outcomes[:, batch.outcome_names.index("tested")] = tested
-        rows.append(batch.outcomes.copy())
-    label = rule.label if rule is not None else "everybody's own dose" if dose is None else f"{dose:g} mg a day"
-    whole = np.stack(rows)
-    return label, {name: whole[..., k] for k, name in enumerate(batch.outcome_names)}, who
+    if protocol is not None:
+        rule = protocols.make(protocol)
+    elif dose is None:
+        rule = Constant(who.maintenance_mg, "everybody's own dose")
+    else:
+        rule = Constant(np.full(patients, dose), f"{dose:g} mg a day")
+    course = follow(rule, batch, options.days)
+    own = {"inr": course.inr, "dose_mg": course.dose_mg, "tested": course.tested.astype(np.float64)}
+    return rule.label, {**course.columns, **own}, who
 
 
 def _per_patient(days: Mapping[str, np.ndarray], who: Any) -> dict[str, np.ndarray]:
@@ -160,17 +154,9 @@ def _per_patient(days: Mapping[str, np.ndarray], who: Any) -> dict[str, np.ndarr
 
 def _groups(days: Mapping[str, np.ndarray], who: Any) -> list[dict[str, Any]]:
     """Return the measures of everybody, and by sensitivity, age, race and drug where there are several."""
-    from cumulant.envs.warfarin.patients import DRUGS, RACES, SENSITIVITIES
-
-    age, measures = who.age_years, _per_patient(days, who)
+    measures = _per_patient(days, who)
     shown = [name for name in MEASURES if name not in ("tests", "missed") or measures[name].any()]
-    kinds = {
-        "Everybody": [("all patients", np.ones(len(who), bool))],
-        "Sensitivity by genotype": [(name, who.sensitivity == k) for k, name in enumerate(SENSITIVITIES)],
-        "Age": [("under 65", age < 65), ("65 to 74", (age >= 65) & (age < 75)), ("75 and over", age >= 75)],
-        "Race": [(name, who.race == k) for k, name in enumerate(RACES)],
-        "Interacting drug": [(name, who.drug == k) for k, name in enumerate(DRUGS)],
-    }
+    kinds = {"Everybody": [("all patients", np.ones(len(who), bool))], **who.divisions()}
     groups = []
     for title, members in kinds.items():
         present = [(label, mask) for label, mask in members if mask.sum() >= (2 if title == "Everybody" else FEWEST)]

@@ -53,7 +53,7 @@ def test_a_protocol_on_its_own_days_and_races_apart(tmp_path: Path) -> None:
     assert {"White", "Black", "Asian"} <= {each["label"] for each in result["groups"]}
     needs = {race: group(result, race)["measures"]["needs_mg"]["mean"] for race in ("Asian", "White", "Black")}
     assert needs["Asian"] < needs["White"] < needs["Black"]
-    assert sum(each["patients"] for each in result["groups"] if each["title"] == "Race") == 800
+    assert sum(each["patients"] for each in result["groups"] if each["title"] == "Race (never observed)") == 800
 
 
 def test_everybodys_own_dose_of_a_maintenance_start(tmp_path: Path) -> None:

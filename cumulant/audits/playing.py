@@ -15,7 +15,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from cumulant.engine.evaluate import ENDLESS, MAX_NATIVE_ENVS, held_out
+from cumulant.engine.evaluate import LENGTH, MAX_NATIVE_ENVS, held_out, sum_up
 from cumulant.engine.masks import Masks
 from cumulant.engine.vector import VectorEnv, make_vector
 from cumulant.envs import lookup
@@ -118,46 +118,31 @@ def play(
 
 
 def _play(act: Act, envs: VectorEnv, episodes: int, forget: Callable[[np.ndarray], None] | None, trace: bool) -> Played:
-    share = np.full(envs.num_envs, episodes // envs.num_envs) + (np.arange(envs.num_envs) < episodes % envs.num_envs)
-    played = np.zeros(envs.num_envs, np.int64)
     reader, kept = _Reader(envs), _Trace(min(envs.num_envs, _TRACED) if trace else 0)
-    wide = len(reader.quantities)
     terms = np.zeros((envs.num_envs, MOST_TERMS))
-    sums = np.zeros((envs.num_envs, 3 + MOST_TERMS + wide))  # reward, outcome, length, terms, quantities
     actions = _Actions(envs.action_space)
-    rows: list[tuple[int, np.ndarray]] = []
-    while (played < share).any():
+
+    def step(sums: np.ndarray, counted: np.ndarray, first: np.ndarray) -> None:
         action = act(envs)
-        counted = played < share
         actions.add(action[counted])
         envs.step(action)
         assert envs.outcome is not None
         reader.read_terms(terms)
         quantities = reader.read_quantities()
         sums[:, 0] += envs.reward
-        sums[:, 1] += envs.outcome
-        sums[:, 2] += 1.0
+        sums[:, LENGTH] += 1.0
+        sums[:, 2] += envs.outcome
         sums[:, 3 : 3 + MOST_TERMS] += terms
         sums[:, 3 + MOST_TERMS :] += quantities
-        kept.add(envs, terms, quantities, action, played == 0)
-        over = envs.ended.copy()
-        if envs.max_steps == 0 and (sums[:, 2] >= ENDLESS).any():
-            over |= sums[:, 2] >= ENDLESS
-            envs.restart(over & ~envs.ended)
-        for i in map(int, np.flatnonzero(over)):
-            if played[i] < share[i] and not envs.faulted[i]:
-                rows.append((i, sums[i].copy()))
-                played[i] += 1
-            sums[i] = 0.0
-        if forget is not None and over.any():
-            forget(over)
-    table = np.stack([row for _, row in sorted(rows, key=lambda pair: pair[0])])
+        kept.add(envs, terms, quantities, action, first)
+
+    table = sum_up(step, envs, episodes, 3 + MOST_TERMS + len(reader.quantities), forget)
     return Played(_figures(table, reader, actions), kept.arrays(reader))
 
 
 def _figures(table: np.ndarray, reader: _Reader, actions: _Actions) -> dict[str, Any]:
     """Sum episodes up, ``[E, 3 + MOST_TERMS + Q]``."""
-    returned, outcome, length = table[:, 0], table[:, 1], table[:, 2]
+    returned, length, outcome = table[:, 0], table[:, LENGTH], table[:, 2]
     terms = {name: table[:, 3 + k] for k, name in enumerate(reader.terms)}
     returns = {REWARD: returned, OUTCOME: outcome}
     if len(terms) > 1:

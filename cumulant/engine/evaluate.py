@@ -27,6 +27,7 @@ Forget = Callable[[np.ndarray], None]
 
 MAX_NATIVE_ENVS = 5000  # one step of them all fits the cache of a small machine
 MAX_GYM_ENVS = 8
+LENGTH = 1  # the column of sums that counts an episode's steps
 ENDLESS = 10_000  # steps after which an episode without a time limit is given up: a policy may be stuck for ever
 
 
@@ -46,27 +47,57 @@ def play(act: Act, envs: VectorEnv, episodes: int, forget: Forget | None = None)
         ``return``, ``length``, the mean per step of each outcome column, and where there are costs their sum, ``cost``, where
         the outcome is followed its sum, ``outcome``; ``[episodes]`` each, ordered by environment.
     """
-    share = np.full(envs.num_envs, episodes // envs.num_envs) + (np.arange(envs.num_envs) < episodes % envs.num_envs)
-    played = np.zeros(envs.num_envs, np.int64)
     names = ("return", "length", *envs.outcome_names)
-    sums = np.zeros((envs.num_envs, len(names) + 2))
-    rows: list[tuple[int, np.ndarray]] = []
     outcomes = getattr(envs, "outcomes", np.zeros((envs.num_envs, 0)))
-    while (played < share).any():
+
+    def step(sums: np.ndarray, counted: np.ndarray, first: np.ndarray) -> None:
         envs.step(act(envs.obs))
         sums[:, 0] += envs.reward
-        sums[:, 1] += envs.alive
+        sums[:, LENGTH] += envs.alive
         sums[:, 2:-2] += outcomes
         sums[:, -1] += envs.cost
         if envs.outcome is not None:
             sums[:, -2] += envs.outcome
+
+    table = sum_up(step, envs, episodes, len(names) + 2, forget)
+    table[:, 2:-2] /= table[:, 1:2]
+    found = {name: table[:, k] for k, name in enumerate(names)} | ({"cost": table[:, -1]} if envs.has_costs else {})
+    return found if envs.outcome is None else found | {"outcome": table[:, -2]}
+
+
+def sum_up(
+    step: Callable[[np.ndarray, np.ndarray, np.ndarray], None],
+    envs: VectorEnv,
+    episodes: int,
+    width: int,
+    forget: Forget | None = None,
+) -> np.ndarray:
+    """Sum up a fixed number of whole episodes, shared out among the environments beforehand: short ones are no more likely.
+
+    Args:
+        step: Acts, steps the environments and adds what came of it to the sums of the open episodes, ``[B, width]``, its steps
+            in column ``LENGTH``. It is also told whose episode counts, and for whom it is the first, ``[B]`` bool each.
+        envs: B environments, at the start of their first episodes.
+        episodes: How many.
+        width: Columns.
+        forget: Told where episodes have ended, for a policy that remembers them.
+
+    Returns:
+        Sums, ``[episodes, width]``, ordered by environment.
+    """
+    share = np.full(envs.num_envs, episodes // envs.num_envs) + (np.arange(envs.num_envs) < episodes % envs.num_envs)
+    played = np.zeros(envs.num_envs, np.int64)
+    sums = np.zeros((envs.num_envs, width))
+    rows: list[tuple[int, np.ndarray]] = []
+    while (played < share).any():
+        step(sums, played < share, played == 0)
         over = envs.ended
-        if envs.max_steps == 0 and (sums[:, 1] >= ENDLESS).any():
-            over = envs.ended | (sums[:, 1] >= ENDLESS)
+        if envs.max_steps == 0 and (sums[:, LENGTH] >= ENDLESS).any():
+            over = envs.ended | (sums[:, LENGTH] >= ENDLESS)
             warnings.warn(
                 f"an episode did not end within {ENDLESS} steps under this policy and is counted as it stands: "
                 "give the environment a time limit (gymnasium.wrappers.TimeLimit)",
-                stacklevel=2,
+                stacklevel=3,
             )
             envs.restart(over & ~envs.ended)
         for i in map(int, np.flatnonzero(over)):
@@ -76,10 +107,7 @@ def play(act: Act, envs: VectorEnv, episodes: int, forget: Forget | None = None)
             sums[i] = 0.0
         if forget is not None and over.any():
             forget(over)
-    table = np.stack([row for _, row in sorted(rows, key=lambda pair: pair[0])])
-    table[:, 2:-2] /= table[:, 1:2]
-    found = {name: table[:, k] for k, name in enumerate(names)} | ({"cost": table[:, -1]} if envs.has_costs else {})
-    return found if envs.outcome is None else found | {"outcome": table[:, -2]}
+    return np.stack([row for _, row in sorted(rows, key=lambda pair: pair[0])])
 
 
 def evaluate(

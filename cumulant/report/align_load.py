@@ -7,7 +7,7 @@ an error. Strings are freed of control characters here, and escaped where they a
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ from cumulant.errors import CumulantError, RunError
 from cumulant.report.align_data import AlignData, Answer, BetaCurve, Judge, Model, Moment, Prompt, Stage
 from cumulant.report.evaluation import Evaluation, Measure
 from cumulant.report.load import load
-from cumulant.report.parsing import LONGEST_TEXT, MOST_POINTS, MOST_ROWS, _list, _Misfit, _object
+from cumulant.report.parsing import LONGEST_TEXT, MOST_POINTS, MOST_ROWS, Parts, _list, _object
 from cumulant.report.parsing import _figures as stage_figures
 from cumulant.report.wording import number, plain, plain_lines
 
@@ -62,20 +62,8 @@ def parse_judgement(raw: Mapping[str, Any], place: Path) -> AlignData:
         raw: What ``judgement.json`` held.
         place: The directory it stands for.
     """
-    problems: list[str] = []
-
-    def part(name: str, parse: Callable[[Any], T], otherwise: T) -> T:
-        if raw.get(name) is None:
-            return otherwise
-        try:
-            return parse(raw[name])
-        except _Misfit as misfit:
-            problems.append(f"{JUDGEMENT_FILE}: '{name}' is left out: {misfit}")
-            return otherwise
-
-    def many(name: str, parse: Callable[[Any], T], most: int = MOST_ROWS) -> tuple[T, ...]:
-        return part(name, lambda items: tuple(parse(item) for item in _list(items)[:most]), ())
-
+    parts = Parts(raw, JUDGEMENT_FILE)
+    part, many = parts.one, parts.many
     nothing: Mapping[str, Any] = {}
     rule, data = part("rule", _object, nothing), part("data", _object, nothing)
     listed = part("seeds", lambda items: list(_list(items)), [raw.get("seed")])
@@ -102,8 +90,8 @@ def parse_judgement(raw: Mapping[str, Any], place: Path) -> AlignData:
             "contrast", lambda value: tuple(map(_contrast, _list(_object(value).get("rows"))[:MOST_ROWS])), ()
         ),
         curves=tuple(curves),
-        reward_model=_reward_model(place, stages, seeds, problems),
-        problems=tuple(problems),
+        reward_model=_reward_model(place, stages, seeds, parts.problems),
+        problems=tuple(parts.problems),
     )
 
 

@@ -7,14 +7,24 @@ left out, and a note says so.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from cumulant.errors import RunError
 from cumulant.report.evaluation import Measure
-from cumulant.report.parsing import LONGEST_TEXT, MOST_POINTS, MOST_ROWS, _count, _list, _measure, _Misfit, _object
+from cumulant.report.parsing import (
+    LONGEST_TEXT,
+    MOST_POINTS,
+    MOST_ROWS,
+    Parts,
+    _count,
+    _list,
+    _measure,
+    _Misfit,
+    _object,
+)
 from cumulant.report.wording import number, plain, plain_lines
 
 AUDIT_FILE = "audit.json"
@@ -162,20 +172,8 @@ def load_audit(path: str | Path) -> AuditData:
 
 def parse_audit(raw: Mapping[str, Any], place: Path) -> AuditData:
     """Check what audit.json holds and give its parts types."""
-    problems: list[str] = []
-
-    def part(name: str, parse: Callable[[Any], T], otherwise: T) -> T:
-        if raw.get(name) is None:
-            return otherwise
-        try:
-            return parse(raw[name])
-        except (_Misfit, KeyError, TypeError, ValueError) as misfit:
-            problems.append(f"{AUDIT_FILE}: '{name}' is left out: {plain(misfit)}")
-            return otherwise
-
-    def many(name: str, parse: Callable[[Any], T]) -> tuple[T, ...]:
-        return part(name, lambda items: tuple(parse(item) for item in _list(items)[:MOST_ROWS]), ())
-
+    parts = Parts(raw, AUDIT_FILE)
+    part, many = parts.one, parts.many
     nothing: Mapping[str, Any] = {}
     figures, constant = part("figures", _object, nothing), part("constant", _object, nothing)
     last: dict[str, tuple[int, dict[str, tuple[float, float]]]] = part("last_steps", _last, {})
@@ -213,7 +211,7 @@ def parse_audit(raw: Mapping[str, Any], place: Path) -> AuditData:
         signs=many("signs", lambda text: plain(text, 400)),
         trick=part("trick", _trick, None),
         texts=many("texts", _texts),
-        problems=tuple(problems),
+        problems=tuple(parts.problems),
     )
 
 

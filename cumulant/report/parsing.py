@@ -47,30 +47,25 @@ def parse_evaluation(raw: object) -> Evaluation:
         The evaluation; ``problems`` says what was left out and why.
     """
     source = raw if isinstance(raw, Mapping) else {}
-    problems: list[str] = [] if source else ["evaluation.json holds no object; there is nothing to show from it"]
+    parts = Parts(source, "evaluation.json")
+    if not source:
+        parts.problems.append("evaluation.json holds no object; there is nothing to show from it")
 
-    def part(name: str, parse: Callable[[Any], T]) -> T | None:
-        if source.get(name) is None:
-            return None
-        try:
-            return parse(source[name])
-        except _Misfit as misfit:
-            problems.append(f"evaluation.json: '{name}' is left out: {misfit}")
-            return None
-
+    part, many = parts.one, parts.many
     measures: dict[str, Measure] = {}
     total = _measure({"mean": source.get("return_mean"), "interval": source.get("return_interval")})
     if total is not None:
         measures["return"] = total
-    measures |= part("outcomes", _measures) or {}
-    figures = part("figures", _figures) or {}
+    outcomes = part("outcomes", _measures, None)
+    measures |= outcomes or {}
+    figures = part("figures", _figures, None) or {}
     measures |= {key: measure for key, (measure, _) in figures.items()}
-    comparisons = part("comparisons", lambda items: _all(items, _comparison)) or ()
-    columns = (part("columns", _columns) or ()) + tuple(column for _, column in figures.values())
+    comparisons = many("comparisons", _comparison)
+    columns = (part("columns", _columns, None) or ()) + tuple(column for _, column in figures.values())
     used = [*measures, *(key for comparison in comparisons for row in comparison.rows for key in row.measures)]
     listed = {column.key for column in columns}
     columns += tuple(default_column(key) for key in dict.fromkeys(used) if key not in listed)
-    options = part("options", _object) or {}
+    options = part("options", _object, None) or {}
     return Evaluation(
         environment=plain(source.get("environment", "")),
         options={plain(key, 60): value for key, value in options.items()},
@@ -79,17 +74,44 @@ def parse_evaluation(raw: object) -> Evaluation:
         measures=measures,
         columns=columns,
         comparisons=comparisons,
-        subgroups=part("subgroups", lambda items: _all(items, _subgroup)) or (),
-        trajectories=part("trajectories", _trajectories),
+        subgroups=many("subgroups", _subgroup),
+        trajectories=part("trajectories", _trajectories, None),
         intervals=plain(source.get("intervals") or "95 %", 120),
-        policy_map=part("policy_map", _policy_map),
-        agent_seeds=part("agent_seeds", lambda items: _all(items, _agent_seed)) or (),
+        policy_map=part("policy_map", _policy_map, None),
+        agent_seeds=many("agent_seeds", _agent_seed),
         is_text=source.get("kind") == "text",
-        samples=part("samples", lambda items: tuple(map(_sample, _list(items)[:MOST_SAMPLES]))) or (),
-        tables=part("tables", lambda items: _all(items, _table)) or (),
+        samples=many("samples", _sample, MOST_SAMPLES),
+        tables=many("tables", _table),
         notice=plain(source.get("notice") or "", 600),
-        problems=tuple(problems),
+        problems=tuple(parts.problems),
     )
+
+
+class Parts:
+    """Reads the parts of an object that may be a stranger's, and notes what is left out.
+
+    Args:
+        source: The object.
+        file: Where it stood, for the notes.
+    """
+
+    def __init__(self, source: Mapping[str, Any], file: str) -> None:
+        self.source, self.file = source, file
+        self.problems: list[str] = []
+
+    def one(self, name: str, parse: Callable[[Any], T], otherwise: T) -> T:
+        """Return what ``parse`` makes of a part; ``otherwise`` if it is not there or not what it should be."""
+        if self.source.get(name) is None:
+            return otherwise
+        try:
+            return parse(self.source[name])
+        except (_Misfit, KeyError, TypeError, ValueError) as misfit:
+            self.problems.append(f"{self.file}: '{name}' is left out: {plain(str(misfit))}")
+            return otherwise
+
+    def many(self, name: str, parse: Callable[[Any], T], most: int = MOST_ROWS) -> tuple[T, ...]:
+        """Return what ``parse`` makes of each of the first items of a list; nothing of a list with a bad one."""
+        return self.one(name, lambda items: tuple(parse(item) for item in _list(items)[:most]), ())
 
 
 class _Misfit(Exception):
@@ -106,10 +128,6 @@ def _list(value: object) -> Sequence[Any]:
     if not isinstance(value, list | tuple):
         raise _Misfit(f"a list was expected and a {type(value).__name__} found")
     return value
-
-
-def _all(items: object, parse: Callable[[Any], T]) -> tuple[T, ...]:
-    return tuple(parse(item) for item in _list(items)[:MOST_ROWS])
 
 
 def _count(value: object) -> int | None:

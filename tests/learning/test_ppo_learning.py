@@ -31,10 +31,14 @@ def test_dosing_beats_every_protocol_on_the_same_patients(dosing):
     assert evaluation["episodes"] == 5000
     (daily,) = [comparison for comparison in evaluation["comparisons"] if comparison["key"] == "B"]
     (agent,) = [row["metrics"] for row in daily["rows"] if row["kind"] == "agent"]
-    protocols = [row["metrics"] for row in daily["rows"] if row["kind"] == "protocol"]
-    assert len(protocols) >= 3
-    # seeds 0 to 2: 22.8 to 22.9 and 83.3 to 83.5 %, where the best protocol has 21.2
-    assert agent["return"]["interval"][0] > max(row["return"]["interval"][1] for row in protocols) + 1.0
+    highest = {
+        row["name"]: row["metrics"]["return"]["interval"][1] for row in daily["rows"] if row["kind"] == "protocol"
+    }
+    # seeds 0 to 2: 22.8 to 22.9 and 83.3 to 83.5 %; UW's 5 mg table has 19.5, its 10 mg table, the best of all, 21.2
+    plain = [highest[name] for name in ("fixed5", "threshold", "uw", "uw_initiation", "aurora")]
+    assert agent["return"]["interval"][0] > max(plain) + 3.0
+    assert agent["return"]["interval"][0] > max(highest.values()) + 1.0
+    assert len(highest) >= 9
     assert agent["ttr"]["mean"] > 80.0
     assert agent["above_4"]["mean"] < 0.5
     assert agent["return"]["mean"] == evaluation["return_mean"]

@@ -12,7 +12,7 @@ Axes: T days, B patients.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 
 import numpy as np
@@ -144,11 +144,30 @@ def play_protocol(name: str, options: Warfarin, episodes: int, seed: int, *, own
         options, schedule="daily", actions="dose", observe="standard", belief=False, shield="", reward=Warfarin.reward
     )
     batch = held_out(plain, episodes, seed)
-    protocol = protocols.make(name)
+    test_days = None if own_schedule else options.test_days
+    return follow(protocols.make(name), batch, options.days, test_days, options.kernel())
+
+
+def follow(
+    protocol: protocols.Protocol,
+    batch: Batch,
+    days: int,
+    test_days: Container[int] | None = None,
+    scored: Kernel | None = None,
+) -> Course:
+    """Let a protocol treat patients from day 1 on.
+
+    Args:
+        protocol: A new one.
+        batch: Patients on the morning of day 1, treated by naming doses, who show their INR every day.
+        days: T.
+        test_days: When everybody is tested; None for when the protocol asks for it.
+        scored: See ``Recorder``.
+    """
     protocol.start(Patients.from_state(batch.state))
-    recorder = Recorder(batch, options.kernel())
-    for day in range(1, options.days + 1):
-        tested = protocol.next_test_day <= day if own_schedule else np.full(episodes, day in options.test_days)
+    recorder = Recorder(batch, scored)
+    for day in range(1, days + 1):
+        tested = protocol.next_test_day <= day if test_days is None else np.full(batch.num_envs, day in test_days)
         dose = protocol.dose(day, batch.state[:, MEASURED].copy(), tested)
         recorder.step(dose[:, None], tested)
     return recorder.course()

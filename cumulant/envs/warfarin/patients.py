@@ -368,6 +368,21 @@ class Patients:
         """Who takes an inducer of liver enzymes on day 1 already, ``[B]`` bool."""
         return (self.drug == 2) & (self.drug_day < 1)
 
+    def divisions(self) -> dict[str, list[tuple[str, np.ndarray]]]:
+        """Return the subgroups that were named beforehand: title -> names and members, ``[B]`` bool."""
+        age, missed = self.age_years, 100.0 * self.misses
+        return {
+            "Genotype sensitivity": [(name, self.sensitivity == k) for k, name in enumerate(SENSITIVITIES)],
+            "Age": [("under 65", age < 65), ("65 to 74", (age >= 65) & (age < 75)), ("75 and over", age >= 75)],
+            "Race (never observed)": [(name, self.race == k) for k, name in enumerate(RACES)],
+            "Interacting drug": [(name, self.drug == k) for k, name in enumerate(DRUGS)],
+            "Doses missed": [
+                ("up to 5 %", missed <= 5),
+                ("5 to 20 %", (missed > 5) & (missed <= 20)),
+                ("more", missed > 20),
+            ],
+        }
+
     def dose_for(self, inr: float = 2.5) -> np.ndarray:
         """Return the constant dose that would hold an INR for ever by each patient's own truth, mg a day, ``[B]``.
 

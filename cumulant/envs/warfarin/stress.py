@@ -15,7 +15,7 @@ from cumulant.envs.warfarin import protocols, shield
 from cumulant.envs.warfarin.course import held_out, play_agent
 from cumulant.envs.warfarin.env import Warfarin
 from cumulant.envs.warfarin.field import Agent, Field, gain, measure, play
-from cumulant.envs.warfarin.patients import DRUGS, RACES, SENSITIVITIES, Patients
+from cumulant.envs.warfarin.patients import Patients
 from cumulant.seeds import merged_interval, over_seeds
 from cumulant.stats import bootstrap_interval, mean_interval
 
@@ -27,22 +27,6 @@ _BURDENED = ("Interacting drug", "Doses missed")
 CALIBRATION_DAYS = (1, 8, 15, 22)
 
 
-def divisions(patients: Patients) -> dict[str, list[tuple[str, np.ndarray]]]:
-    """Return the subgroups that were named beforehand: title -> names and members, ``[B]`` bool."""
-    age, missed = patients.age_years, 100.0 * patients.misses
-    return {
-        "Genotype sensitivity": [(name, patients.sensitivity == k) for k, name in enumerate(SENSITIVITIES)],
-        "Age": [("under 65", age < 65), ("65 to 74", (age >= 65) & (age < 75)), ("75 and over", age >= 75)],
-        "Race (never observed)": [(name, patients.race == k) for k, name in enumerate(RACES)],
-        "Interacting drug": [(name, patients.drug == k) for k, name in enumerate(DRUGS)],
-        "Doses missed": [
-            ("up to 5 %", missed <= 5),
-            ("5 to 20 %", (missed > 5) & (missed <= 20)),
-            ("more", missed > 20),
-        ],
-    }
-
-
 def subgroups(field: Field, patients: Patients) -> list[dict[str, Any]]:
     """Return for every subgroup what the agent returns, and how much more than UW and than the best protocol there.
 
@@ -51,7 +35,7 @@ def subgroups(field: Field, patients: Patients) -> list[dict[str, Any]]:
     """
     rivals = field.rivals
     found = []
-    for title, members in divisions(patients).items():
+    for title, members in patients.divisions().items():
         if sum(bool(who.any()) for _, who in members) < 2:  # nobody differs
             continue
         rows = []

@@ -22,7 +22,7 @@ from cumulant.envs.warfarin import NOTICE, charts, protocols
 from cumulant.envs.warfarin.course import Act, Course, held_out, play_agent, play_protocol
 from cumulant.envs.warfarin.env import Warfarin
 from cumulant.envs.warfarin.measures import COLUMNS, NOTES, interval, metrics, returns
-from cumulant.envs.warfarin.patients import SENSITIVITIES, Patients
+from cumulant.envs.warfarin.patients import Patients
 
 # The protocol that stands beside the agent in subgroups and curves: the best whose source means it for everybody.
 REFERENCE = "uw_initiation"
@@ -49,13 +49,10 @@ def _rows(courses: dict[str, Course], label: str, agent_kind: str, *, gains: boo
 
 def _subgroups(agent: Course, reference: Course, patients: Patients, label: str) -> list[dict[str, Any]]:
     """Return the agent beside the reference protocol for each class of patients."""
-    age = patients.age_years
-    classes = {
-        "Genotype sensitivity": [(name, patients.sensitivity == k) for k, name in enumerate(SENSITIVITIES)],
-        "Age": [("under 65", age < 65), ("65 to 74", (age >= 65) & (age < 75)), ("75 and over", age >= 75)],
-    }
     found = []
-    for title, members in classes.items():
+    for title, members in patients.divisions().items():
+        if title not in ("Genotype sensitivity", "Age"):
+            continue
         rows = [
             {
                 "label": name,

@@ -30,6 +30,26 @@ class Fixed5(Protocol):
         self.maintenance_mg[:] = 5.0
 
 
+class Constant(Protocol):
+    """A dose for each patient, never adjusted; no test.
+
+    Args:
+        dose_mg: Doses, ``[B]``.
+        label: What tables call it.
+    """
+
+    knows = "nothing"
+    source = "yours"
+
+    def __init__(self, dose_mg: np.ndarray, label: str) -> None:
+        self.dose_mg, self.label = dose_mg, label
+
+    def start(self, patients: Patients) -> None:
+        """Set everybody to their dose."""
+        super().start(patients)
+        self.maintenance_mg[:] = self.dose_mg
+
+
 class Threshold(Protocol):
     """Start at 5 mg; 1 mg less above INR 3, 1 mg more below 2, else hold; at most every second day (our own rule).
 
