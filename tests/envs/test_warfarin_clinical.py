@@ -261,3 +261,23 @@ def test_what_is_found_is_said(pack: dict[str, Any]) -> None:
     ):
         assert words in text
     assert pack["findings"][0]["good"] is False  # a threshold rule does not beat the protocols
+
+
+def test_who_begins_a_drug_is_in_its_subgroup() -> None:
+    patients = Patients.from_state(held_out(Warfarin(drugs="starting"), BATCH, 3).state)
+    assert not patients.amiodarone.all()
+    (none, _), (amiodarone, begins), _ = patients.divisions()["Interacting drug"]
+    assert (none, amiodarone) == ("none", "amiodarone")
+    assert begins.sum() > 50
+    assert not patients.amiodarone[begins].all()  # not on day 1
+
+
+def test_each_seed_sorts_its_own_patients_by_what_it_expects() -> None:
+    """Two critics that expect opposite things: in each one's highest bin are the patients of whom it expects most."""
+    agents = {
+        seed: Agent(by_threshold, lambda obs, sign=sign: sign * obs[:, 0], 0.9) for seed, sign in ((0, 1.0), (1, -1.0))
+    }
+    for row in stress.calibration(agents, Warfarin(), BATCH, 3):
+        expected = [each for each, _ in row["bins"]]
+        assert expected == sorted(expected)
+        assert expected[-1] - expected[0] > 0.3

@@ -13,6 +13,7 @@ from cumulant.envs.warfarin import charts, measures, protocols, trial
 from cumulant.envs.warfarin import course as courses
 from cumulant.envs.warfarin.env import Warfarin
 from cumulant.envs.warfarin.patients import Patients
+from cumulant.reward import Reward, Term
 
 
 def hold(obs: np.ndarray) -> np.ndarray:
@@ -244,3 +245,29 @@ def test_held_out_patients_are_not_trained_on() -> None:
     assert not np.isin(held_out.cl, trained.cl).any()
     again = Patients.from_state(courses.held_out(Warfarin(schedule="clinic", observe="all"), 100, 5).state)
     np.testing.assert_array_equal(held_out.cl, again.cl)
+
+
+@pytest.mark.parametrize("schedule", ["daily", "clinic"])
+def test_a_protocol_is_paid_as_an_agent_who_does_the_same_is(schedule: Any) -> None:
+    """Also by a reward that counts tests: those of the schedule, not those of the simulator, which measures every day."""
+    options = Warfarin(schedule=schedule, reward="measured_days")
+    agent = courses.play_agent(hold, options, 200, 3)
+    protocol = courses.play_protocol("fixed5", options, 200, 3)
+    np.testing.assert_array_equal(agent.dose_mg, protocol.dose_mg)
+    np.testing.assert_allclose(agent.columns["reward"], protocol.columns["reward"], atol=1e-6)
+    assert np.ptp(measures.returns(protocol)) > 1.0
+
+
+def calm(outcomes: Any) -> np.ndarray:
+    return outcomes["in_range"] - 0.5 * outcomes["override"]
+
+
+CALM = Reward("calm", (Term("calm", 1.0, calm),))
+
+
+def test_a_protocol_overrides_no_shield_and_is_charged_for_none() -> None:
+    options = Warfarin(actions="dose", shield="standard", reward=f"{__name__}:CALM")
+    protocol = courses.play_protocol("uw", options, 200, 3)
+    np.testing.assert_array_equal(protocol.columns["reward"], protocol.columns["in_range"])
+    agent = courses.play_agent(lambda obs: np.full((len(obs), 1), 15.0, np.float32), options, 200, 3)
+    assert (agent.columns["reward"] < agent.columns["in_range"]).any()
