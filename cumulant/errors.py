@@ -13,6 +13,7 @@ CumulantError                  catch this to catch them all; the CLI prints its 
 ├── MaterialError              exit 1: an embedded text or model that cannot be fetched, or is not what it must be
 ├── MissingPackage             exit 1: an optional package is not installed
 ├── EnvironmentFault           exit 1: the user's environment raised, hung or broke its contract, from the start or too often
+├── PlayerFault                exit 1: a player of a board game crashed, hung or gave no legal move; in a match it loses the game
 └── Interrupted                exit 130: Ctrl-C; everything up to here is saved
 
 A message has three parts: what was wrong, where, and what to do about it.
@@ -78,6 +79,10 @@ class MissingPackage(CumulantError):
 
 class EnvironmentFault(CumulantError):
     """An environment raised, hung, or broke the Gymnasium contract, from the start or too often."""
+
+
+class PlayerFault(CumulantError):
+    """A player of a board game crashed, hung or gave no legal move."""
 
 
 class Interrupted(CumulantError):
