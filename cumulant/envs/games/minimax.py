@@ -5,6 +5,7 @@ Axes: B positions, W words of a row, A actions.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -44,7 +45,7 @@ class Table:
             if np.isnan(result):
                 if len(self.values) >= _MOST:
                     raise UsageError(f"{self.game.name} has too many positions to be solved completely")
-                result = max(-_later(self._solve(after)) for _, after in children(self.game, state))
+                result = max(0.0 - _later(self._solve(after)) for _, after in children(self.game, state))
             self.values[key] = result
         return self.values[key]
 
@@ -58,7 +59,7 @@ class Table:
 
 def _later(value: float) -> float:
     """Return a value one move earlier: nearer to a draw."""
-    return value - np.sign(value) * 1e-3
+    return value - math.copysign(1e-3, value) if value else 0.0
 
 
 def children(game: Game, state: np.ndarray) -> list[tuple[int, np.ndarray]]:
