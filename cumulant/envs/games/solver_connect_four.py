@@ -165,7 +165,7 @@ class Solver:
 
     >>> own, mask = position("4435516644")
     >>> Solver().move_scores(own, mask).tolist()
-    [1]
+    [0, -4, 1, 0, 4, -2, 1]
     """
 
     def __init__(self) -> None:
