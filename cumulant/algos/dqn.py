@@ -77,8 +77,8 @@ class NetworkConfig:
 class ExploreConfig:
     """How actions are chosen during training; falls linearly, then stays."""
 
-    strategy: Literal["epsilon_greedy", "boltzmann"] = "epsilon_greedy"
-    """Random actions now and then, or better actions more often."""
+    strategy: Literal["epsilon_greedy", "persistent", "boltzmann"] = "epsilon_greedy"
+    """Random actions now and then, or such that are kept up for a while, or better actions more often."""
     epsilon: float = 0.9
     """Share of random actions at the start."""
     epsilon_end: float = 0.05
@@ -163,6 +163,46 @@ class Config:
         require(self, "gamma", 0.0 <= self.gamma <= 1.0, "in [0, 1]")
 
 
+class Persistence:
+    """Random actions that are kept up, most for a step or two, some for very long, until the episode ends.
+
+    A step at which nothing is kept up begins a random action with probability epsilon. It lasts at least n steps with probability
+    1 / n, so that a walk through the world is as likely as trembling on the spot: what lies many equal actions away is found.
+
+    Args:
+        num_envs: Number of environments, B.
+        generator: Source of beginnings and lengths.
+
+    Source:
+        Dabney, Ostrovski & Barreto 2021, "Temporally-Extended epsilon-Greedy Exploration". Differs from source: a length n has
+        probability 1 / (n (n + 1)) instead of one proportional to 1 / n^2, and is drawn as the whole part of 1 / u.
+    """
+
+    def __init__(self, num_envs: int, generator: torch.Generator) -> None:
+        self.generator = generator
+        self.action = np.zeros(num_envs, np.int64)
+        self.left = np.zeros(num_envs, np.int64)  # steps for which it is still kept up
+
+    def choose(self, q: np.ndarray, epsilon: float, noise: np.ndarray, action: np.ndarray) -> None:
+        """Write the actions to take, ``[B]``, by values and Gumbel noise, ``[B, A]`` each; a forbidden one (-inf) is given up."""
+        begins, length = 1.0 - torch.rand(2, len(action), generator=self.generator, dtype=torch.float64).numpy()
+        begin = (self.left <= 0) & (begins <= epsilon)
+        choose_by(q, 1.0, noise, action)
+        self.action[begin], self.left[begin] = action[begin], 1.0 / length[begin]
+        choose_by(q, 0.0, noise, action)
+        keep = (self.left > 0) & np.isfinite(q[np.arange(len(q)), self.action])
+        action[keep] = self.action[keep]
+        self.left = np.where(keep, self.left - 1, 0)
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """What is kept up, and for how long; the generator belongs to the run."""
+        return {"action": torch.from_numpy(self.action.copy()), "left": torch.from_numpy(self.left.copy())}
+
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+        """Undo ``state_dict``."""
+        self.action, self.left = state["action"].numpy().copy(), state["left"].numpy().copy()
+
+
 def train(config: Config, run: Run) -> Policy:
     """Train a network of action values.
 
@@ -193,7 +233,11 @@ def train(config: Config, run: Run) -> Policy:
     keeper = Keeper(Policy(net), run, config.env, config.env_options, config.eval_episodes)
     run.track(net=net, slow_net=slow_net, optimizer=optimizer, replay=replay, envs=envs, keeper=keeper)
     act_rng, replay_rng, noise_rng = run.rng("act"), run.rng("replay"), run.rng("noise")
+    strategy = config.explore.strategy
     action = np.zeros(config.num_envs, np.int64)
+    persistence = Persistence(config.num_envs, run.rng("persistence")) if strategy == "persistent" else None
+    if persistence is not None:
+        run.track(persistence=persistence)
 
     steps_per_iteration = config.num_envs * config.horizon
     total = -(-config.total_steps // steps_per_iteration)
@@ -215,12 +259,16 @@ def train(config: Config, run: Run) -> Policy:
             obs = envs.obs.copy()
             with torch.no_grad():
                 q = net.q(net.encode(torch.from_numpy(obs).to(config.device)), net.noise(noise_rng))
-                if config.explore.strategy == "boltzmann":
+                if strategy == "boltzmann":
                     action = net.head.sample(boltzmann(q, level).log(), noise.to(config.device)).cpu().numpy()
+                elif persistence is not None:
+                    persistence.choose(q.cpu().numpy(), level, noise.numpy(), action)
                 else:
                     choose_by(q.cpu().numpy(), level, noise.numpy(), action)
             envs.step(action)
             replay.add(obs, action, envs.reward, envs.next_obs, envs.terminated, envs.ended)
+            if persistence is not None:
+                persistence.left[envs.ended] = 0
 
             if (step + 1) % config.train_every:
                 continue
@@ -257,7 +305,7 @@ def train(config: Config, run: Run) -> Policy:
         run.log(
             steps=(iteration + 1) * steps_per_iteration,
             **episode_metrics(envs),
-            **{f"policy/{'temperature' if config.explore.strategy == 'boltzmann' else 'epsilon'}": level},
+            **{f"policy/{'temperature' if strategy == 'boltzmann' else 'epsilon'}": level},
             **({"loss/value": mean(losses), "value/mean": mean(values)} if losses else {}),
         )
         if (iteration + 1) % eval_every == 0 or iteration + 1 == total:

@@ -29,6 +29,7 @@ MODES = {
     "prioritised": {"replay": {"prioritised": True}},
     "updates together": {"train_every": 4},
     "boltzmann": {"explore": {"strategy": "boltzmann"}},
+    "persistent": {"explore": {"strategy": "persistent"}},
     # without double the best of noisy values is too large; the noise takes its time to fade
     "noisy": {"double": True, "network": {"noisy": True}, "replay": {"n_step": 3}, "updates_per_step": 1.5},
     "c51": {"network": {"head": "c51", **WIDE}},
