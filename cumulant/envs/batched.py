@@ -118,13 +118,18 @@ class EpisodeLog:
 def account(  # type: ignore[no-untyped-def]
     clock, max_steps, reward, outcomes, terms, terminated, truncated, ended, open_sums
 ):
-    """Advance the clocks, set the flags, add the step to the open episodes; return whether any episode ended."""
+    """Sum the reward's terms, advance the clocks, set the flags, add the step to the open episodes; return whether any ended."""
     num_outcomes, num_terms, any_ended = outcomes.shape[1], terms.shape[1], False
     for i in range(clock.shape[0]):
         clock[i] += 1
         truncated[i] = max_steps > 0 and clock[i] >= max_steps and not terminated[i]
         ended[i] = terminated[i] or truncated[i]
         any_ended |= ended[i]
+        if num_terms > 0:
+            total = 0.0
+            for k in range(num_terms):
+                total += terms[i, k]
+            reward[i] = total
         open_sums[i, 0] += reward[i]
         open_sums[i, 1] += 1.0
         for k in range(num_outcomes):
@@ -227,7 +232,6 @@ class Batch:
         terms = self._no_terms
         if kernel.reward is not None:
             terms = self.terms = kernel.reward.split(self._columns)
-            reward[:] = terms.sum(axis=1)
         log, ended = self.episodes, self.ended
         any_ended = account(
             self.clock, kernel.max_steps, reward, outcomes, terms, terminated, self.truncated, ended, log.open
