@@ -36,15 +36,16 @@ class Study:
 
 
 DOSE = {"actions": "dose", "belief": True}
-SHORT = {"gamma": 1.0, "total_steps": 2_000_000}  # those of 1 mg steps take the preset's 9 million
+SHORT = {"gamma": 1.0, "total_steps": 2_000_000}
+LONG = {"gamma": 1.0, "total_steps": 4_000_000}
 STUDIES = (
-    Study("clairvoyant", "clairvoyant, 1 mg steps", {"observe": "all"}, 3, {"gamma": 1.0}, True),
+    Study("clairvoyant", "clairvoyant, 1 mg steps", {"observe": "all"}, 3, LONG, True),
     Study("clairvoyant_dose", "clairvoyant, any dose", {"observe": "all", "actions": "dose"}, 3, SHORT, True),
     Study("dose", "PPO, any dose, filter; INR every day", DOSE, 5, SHORT),
     Study("dose_clinic", "PPO, any dose, filter; INR on the clinic's days", {**DOSE, "schedule": "clinic"}, 5, SHORT),
     Study("dose_shield", "PPO, any dose, filter, behind the shield; INR every day", {**DOSE, "shield": "standard"}, 3, SHORT),
-    Study("daily", "PPO, 1 mg steps; INR every day", {}, 3),
-    Study("clinic", "PPO, 1 mg steps; INR on the clinic's days", {"schedule": "clinic"}, 3),
+    Study("daily", "PPO, 1 mg steps; INR every day", {}, 3, LONG),
+    Study("clinic", "PPO, 1 mg steps; INR on the clinic's days", {"schedule": "clinic"}, 3, LONG),
 )  # fmt: skip
 GOALS = {"A": 0.75, "B": 0.90}
 
