@@ -317,9 +317,7 @@ def _live_a_day(
 ) -> bool:
     """Give the dose, live 24 h, write outcomes and the next observation; return whether the episode is over."""
     day = clock + 1
-    changed = (
-        1.0 if day > 1 and abs(dose_mg - state[i, DOSE]) > 1e-6 else 0.0
-    )  # the first dose is a start, not a change
+    changed = 1.0 if day > 1 and abs(dose_mg - state[i, DOSE]) > 1e-6 else 0.0  # the first is a start, no change
     of = int(params[_PEOPLE])
     if params[of + people.PLAIN] > 0.0:  # the same as below, as short as it can be
         state[i, patients.TAKEN], inr = dose_mg, model.advance(state, i, BODY, dose_mg)
