@@ -84,8 +84,8 @@ def make_spec(
             f"env_options = {options}: only plain values can be saved with a run ({problem})"
         ) from problem
     plain = to_dict(from_dict(module.Config, {**values, "env": env, "env_options": options}, where=algo))
-    check_device(plain.get("device", "cpu"))
     del plain["env"], plain["env_options"]
+    check_device(plain)
     return {
         "algo": algo,
         "env": env,

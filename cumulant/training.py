@@ -31,17 +31,17 @@ def train_one(
     from cumulant.engine.evaluate import evaluate as run_evaluation
     from cumulant.engine.faults import limiting_faults
     from cumulant.engine.ranks import joined
-    from cumulant.run.config import check_device, from_dict
+    from cumulant.run.config import check_device, device_of, from_dict
     from cumulant.run.run import Run
 
     module = catalogue.load_algorithm(spec["algo"])
-    check_device(spec["config"].get("device", "cpu"))
+    check_device(spec["config"])
     seed, env, options = spec["seed"], spec["env"], spec["env_options"]
     config = from_dict(module.Config, {**spec["config"], "env": env, "env_options": options}, where=spec["algo"])
     keep_freed_memory()
     on_row = None if progress is None else lambda row: progress(seed, row)
     borne = int(spec.get("max_faults", 10)), float(spec.get("env_timeout", 60.0))
-    with threads(int(spec.get("threads", 1))), limiting_faults(*borne), joined(spec["config"].get("device", "cpu")):
+    with threads(int(spec.get("threads", 1))), limiting_faults(*borne), joined(device_of(spec["config"])):
         every = float(spec.get("checkpoint_seconds", 20.0))
         run = Run(directory, spec, resume=resume, checkpoint_every_seconds=every, on_row=on_row)
         try:

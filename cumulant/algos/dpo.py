@@ -187,7 +187,7 @@ def train(config: Config, run: Run) -> dict[str, Any]:
 
 def evaluate(config: Config, directory: Path) -> dict[str, Any]:
     """Judge the model that a run has saved: on held-out pairs, and by what it writes."""
-    tuned = Tuned.finished(config.tuning, directory)
+    tuned = Tuned.finished(config.tuning, directory, config.compute.device)
     pairs, texts = read_pairs(config, tuned, "held-out", torch.Generator().manual_seed(0))
     responses = Responses(tuned, pairs.texts)
     logp = responses.all_logp()
@@ -206,7 +206,8 @@ def evaluate(config: Config, directory: Path) -> dict[str, Any]:
     found: dict[str, Any] = {"kind": "text", "label": "dpo", "episodes": len(pairs), "figures": figures}
     if config.reward:
         prompts = read_prompts(config.env, "held-out", tuned, config.max_new_tokens)[: config.eval_pairs]
-        judged = judge(tuned, Scorer(ScoringConfig(reward=config.reward)), prompts, config.max_new_tokens, 1.0, "dpo")
+        scorer = Scorer(ScoringConfig(reward=config.reward), tuned.device)
+        judged = judge(tuned, scorer, prompts, config.max_new_tokens, 1.0, "dpo")
         found = judged | {"figures": judged["figures"] | figures}
     else:
         asked = list(dict.fromkeys(text["prompt"] for text in texts))[:SAMPLES]
@@ -227,7 +228,8 @@ def read_pairs(
         prompts = read_prompts(config.env, split, tuned, config.max_new_tokens)
         count = config.sample_pairs if split == "train" else min(config.eval_pairs, len(prompts))
         asked: list[Prompt] = draw_prompts(prompts, count, generator)
-        return write_pairs(tuned, Scorer(ScoringConfig(reward=config.reward)), asked, config.max_new_tokens, generator)
+        scorer = Scorer(ScoringConfig(reward=config.reward), tuned.device)
+        return write_pairs(tuned, scorer, asked, config.max_new_tokens, generator)
     half = "A" if split == "train" else "B"
     pairs = load_pairs(config.env, split, half=half, tokenizer=tuned.tokenizer)
     if split == "train":  # no more than are read: the reference sees them all before the first step

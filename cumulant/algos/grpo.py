@@ -185,7 +185,7 @@ def train(config: Config, run: Run) -> dict[str, Any]:
         The evaluation.
     """
     tuned = Tuned.begin(config.tuning, run.rng("init"), config.compute)
-    scorer = Scorer(config.scoring)
+    scorer = Scorer(config.scoring, tuned.device)
     prompts = read_prompts(config.env, "train", tuned, config.max_new_tokens)
     read_prompts(config.env, "held-out", tuned, config.max_new_tokens)  # what is wrong there is to be said now
     trained = list(tuned.trainable.values())
@@ -216,7 +216,8 @@ def train(config: Config, run: Run) -> dict[str, Any]:
             parts: list[Losses] = []
             order = torch.randperm(config.batch_size, generator=shuffle_rng)
             for index in order.tensor_split(config.minibatches):
-                weight = torch.zeros(config.batch_size).index_copy(0, index, weights(learned[index], config))
+                weight = torch.zeros(config.batch_size, device=tuned.device)
+                weight[index] = weights(learned[index], config)
                 optimizer.zero_grad()
                 for rows in index.split(config.micro_batch):
                     losses = minibatch_loss(tuned, batch.rows(rows), config, weight[rows])
@@ -259,7 +260,7 @@ def evaluate(config: Config, directory: Path) -> dict[str, Any]:
         config: Options of the run.
         directory: Of the run.
     """
-    tuned = Tuned.finished(config.tuning, directory)
+    tuned = Tuned.finished(config.tuning, directory, config.compute.device)
     prompts = read_prompts(config.env, "held-out", tuned, config.max_new_tokens)[: config.eval_prompts]
     shape = (config.max_new_tokens, config.temperature)
-    return judge(tuned, Scorer(config.scoring), prompts, *shape, "grpo", config.fluency_model)
+    return judge(tuned, Scorer(config.scoring, tuned.device), prompts, *shape, "grpo", config.fluency_model)

@@ -68,6 +68,10 @@ class Config:
     """Share of its layers that are kept, the lower ones."""
     trained_layers: int = 2
     """How many of these are trained, the upper ones; the others stay as they are. More than there are for all."""
+    lora_rank: int = 0
+    """Rank of the adapters that are trained in these layers instead of their weights; 0 to train the weights."""
+    lora_alpha: float = 32.0
+    """Adapters are scaled by this over their rank."""
     total_steps: int = 400
     """Optimiser steps."""
     batch_size: int = 16
@@ -94,6 +98,8 @@ class Config:
     """Number format of the passes and of what is saved; what is trained is kept in float32."""
     cache_gb: float = 2.0
     """Memory for what the frozen layers make of the texts; if it does not suffice, they run in every step."""
+    gradient_checkpointing: bool = False
+    """Keep less of the trained layers in memory and compute it again: a third slower."""
     eval_pairs: int = 4000
     """Held-out pairs, at most."""
     device: str = "cpu"
@@ -105,9 +111,9 @@ class Config:
         require(self, "context", self.context >= 4, "at least 4")
         require(self, "depth", 0.0 < self.depth <= 1.0, "above 0 and at most 1")
         require(self, "warmup", 0.0 <= self.warmup < 1.0, "in [0, 1)")
-        for name in ("learning_rate", "max_grad_norm"):
+        for name in ("learning_rate", "max_grad_norm", "lora_alpha"):
             require(self, name, getattr(self, name) > 0.0, "above 0")
-        for name in ("weight_decay", "margin_scale", "centring", "cache_gb", "max_responses"):
+        for name in ("weight_decay", "margin_scale", "centring", "cache_gb", "max_responses", "lora_rank"):
             require(self, name, getattr(self, name) >= 0, "at least 0")
 
 
@@ -127,7 +133,11 @@ def train(config: Config, run: Run) -> dict[str, Any]:
     held_out(config, model, tokenizer)  # what is wrong there is to be said now, not after the training
     frozen = max(0, model.config.num_hidden_layers - config.trained_layers)
     states = FrozenStates(model, pairs.texts, frozen, config.cache_gb * 1e9)
-    masters = Masters(model.train_above(frozen))
+    if config.lora_rank:
+        trained = model.train_adapters(frozen, config.lora_rank, config.lora_alpha, run.rng("init"))
+    else:
+        trained = model.train_above(frozen)
+    masters = Masters(trained)
     optimizer = FlatAdam(masters, config.learning_rate, betas=(0.9, 0.95))
     run.track(masters=masters, optimizer=optimizer)
 
@@ -139,7 +149,8 @@ def train(config: Config, run: Run) -> dict[str, Any]:
         masters.zero_grad()
         mine, sums = rows[share(len(rows))], torch.zeros(4, device=config.device)
         if len(mine):
-            chosen, rejected = states.score([*pairs.chosen[mine], *pairs.rejected[mine]]).chunk(2)
+            both = [*pairs.chosen[mine], *pairs.rejected[mine]]
+            chosen, rejected = states.score(both, config.gradient_checkpointing).chunk(2)
             preferred, margin = (torch.from_numpy(x[mine]).to(chosen) for x in (pairs.share, pairs.margin))
             difference = chosen - rejected
             losses = bradley_terry_loss(difference, preferred, config.margin_scale * margin)

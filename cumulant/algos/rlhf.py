@@ -298,11 +298,12 @@ def train(config: Config, run: Run) -> dict[str, Any]:
         The evaluation.
     """
     tuned = Tuned.begin(config.tuning, run.rng("init"), config.compute)
-    scorer, price = Scorer(config.scoring), Price(config.kl)
+    scorer, price = Scorer(config.scoring, tuned.device), Price(config.kl)
     prompts = read_prompts(config.env, "train", tuned, config.max_new_tokens)
     read_prompts(config.env, "held-out", tuned, config.max_new_tokens)  # what is wrong there is to be said now
     frozen_values = config.critic.value_features == "frozen"
     critic = Critic(tuned.width * (2 if frozen_values and tuned.first_layer else 1), fitted=frozen_values)
+    critic.to(tuned.device)
     regression = (config.critic.value_ridge, config.critic.value_memory)
     groups: list[dict[str, Any]] = [{"params": list(tuned.trainable.values()), "lr": config.learning_rate}]
     if not frozen_values:
@@ -321,7 +322,7 @@ def train(config: Config, run: Run) -> dict[str, Any]:
             scorer.fit(seen.terms.numpy())
             if frozen_values:
                 score = scorer.total(seen.terms.numpy(), seen.stopped.numpy())[0]
-                target = torch.from_numpy(score)[:, None].expand(seen.real.shape)
+                target = torch.from_numpy(score).to(tuned.device)[:, None].expand(seen.real.shape)
                 critic.fit(value_features(seen)[seen.real], target[seen.real], *regression)
 
         seen = experience(tuned, scorer, draw_prompts(prompts, config.batch_size, prompt_rng), *shape, sample_rng)
@@ -391,7 +392,7 @@ def evaluate(config: Config, directory: Path) -> dict[str, Any]:
         config: Options of the run.
         directory: Of the run.
     """
-    tuned = Tuned.finished(config.tuning, directory)
+    tuned = Tuned.finished(config.tuning, directory, config.compute.device)
     prompts = read_prompts(config.env, "held-out", tuned, config.max_new_tokens)[: config.eval_prompts]
     shape = (config.max_new_tokens, config.temperature)
-    return judge(tuned, Scorer(config.scoring), prompts, *shape, "rlhf", config.fluency_model)
+    return judge(tuned, Scorer(config.scoring, tuned.device), prompts, *shape, "rlhf", config.fluency_model)

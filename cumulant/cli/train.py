@@ -222,11 +222,14 @@ def parse_option(word: str) -> tuple[str, Any]:
 
 def with_device(config: Any, device: str) -> Any:
     """Return the config with the device that was asked for; auto leaves the algorithm its own."""
-    fields = {field.name for field in dataclasses.fields(config)}
-    if "device" not in fields:
-        if device not in ("auto", "cpu"):
-            raise ConfigError(f"--device {device}: this algorithm runs in compiled code on the CPU")
-        return config
     if device == "auto":
         return config
-    return dataclasses.replace(config, device=device)
+    if hasattr(config, "device"):
+        return dataclasses.replace(config, device=device)
+    for field in dataclasses.fields(config):
+        group = getattr(config, field.name)
+        if dataclasses.is_dataclass(group) and hasattr(group, "device"):
+            return dataclasses.replace(config, **{field.name: dataclasses.replace(group, device=device)})
+    if device != "cpu":
+        raise ConfigError(f"--device {device}: this algorithm runs in compiled code on the CPU")
+    return config

@@ -41,10 +41,10 @@ class Experience:
         logp: Log-probability of each token under the policy that wrote it, ``[B, N]``; 0 in the padding.
         logp_ref: The same under the reference.
         frozen: Hidden states of the reference.
-        terms: What each term of the reward gave, ``[B, K]`` float64, in its own unit.
+        terms: What each term of the reward gave, ``[B, K]`` float64, in its own unit; on the CPU.
         reward: What is trained on, one number a completion, ``[B]``.
         counts: Whether a completion is to be learned from, ``[B]`` bool.
-        stopped: Whether it ended by itself, ``[B]`` bool.
+        stopped: Whether it ended by itself, ``[B]`` bool; on the CPU.
         prompts: What was asked.
         completions: What was answered, without the end mark.
     """
@@ -151,7 +151,8 @@ def experience(
         hidden = tuned.hidden(ids, mask, frozen.lower)
         logp = of_completions(tuned.logp(hidden, ids, of, temperature)[0], real)
     texts = tuned.tokenizer.batch_decode(written.tokens(), skip_special_tokens=True)
-    samples = Samples([p.text for p in prompts], texts, real.sum(1).numpy(), written.stopped.numpy())
+    stopped = written.stopped.cpu()
+    samples = Samples([p.text for p in prompts], texts, real.sum(1).cpu().numpy(), stopped.numpy())
     terms = scorer.split(samples)
     reward, counts = scorer.total(terms, samples.stopped)
     return Experience(
@@ -162,9 +163,9 @@ def experience(
         logp_ref=logp_ref,
         frozen=frozen,
         terms=torch.from_numpy(terms),
-        reward=torch.from_numpy(reward).float(),
-        counts=torch.from_numpy(counts),
-        stopped=written.stopped,
+        reward=torch.from_numpy(reward).float().to(ids.device),
+        counts=torch.from_numpy(counts).to(ids.device),
+        stopped=stopped,
         prompts=list(samples.prompts),
         completions=list(texts),
     )

@@ -6,7 +6,7 @@ Axes: B sequences, P prompt columns, N completion columns, T = P + N, V vocabula
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -36,6 +36,11 @@ class Completions:
     completion_mask: Tensor
     logp: Tensor
     stopped: Tensor
+
+    def to(self, device: str | torch.device) -> Completions:
+        """Return the completions on a device."""
+        moved = {name: getattr(self, name).to(device) for name in ("ids", "mask", "completion_mask", "logp", "stopped")}
+        return replace(self, **moved)
 
     def tokens(self) -> list[list[int]]:
         """Return each completion's tokens, without padding and without the end mark."""
@@ -69,15 +74,17 @@ def generate(
         batch_size: Prompts at a time.
 
     Returns:
-        Completions in the order of the prompts; as many columns as the longest one needs.
+        Completions in the order of the prompts, on the model's device; as many columns as the longest one needs.
 
     Raises:
         ConfigError: If a prompt is empty or too long (message names it), or an option is out of range.
     """
     check(model, prompts, max_new_tokens, temperature, top_p, batch_size)
     ids, mask, width = laid_out(prompts, max_new_tokens, eos_id)
-    logp = torch.zeros(len(prompts), max_new_tokens)
-    stopped = torch.zeros(len(prompts), dtype=torch.bool)
+    device = next(model.parameters()).device
+    ids, mask = ids.to(device), mask.to(device)
+    logp = torch.zeros(len(prompts), max_new_tokens, device=device)
+    stopped = torch.zeros(len(prompts), dtype=torch.bool, device=device)
     decoder = model.decoder()
     for start in range(0, len(prompts), batch_size):
         rows = slice(start, start + batch_size)
@@ -115,7 +122,7 @@ def _write(
     new = ids.shape[1] - width
     decoder.start(len(ids), ids.shape[1] - skip)
     logits = decoder.read(ids[:, skip:width], mask[:, skip:width])
-    writing = torch.arange(len(ids))  # rows of the batch that the decoder still holds
+    writing = torch.arange(len(ids), device=ids.device)  # rows of the batch that the decoder still holds
     for column in range(width, ids.shape[1]):
         token, chosen = choose(logits, temperature, top_p, generator)
         live = ~stopped[writing]

@@ -53,7 +53,8 @@ def judge(
     """
     fluency = (tuned.reference, tuned.tokenizer)
     if fluency_model:
-        fluency = load_model(fluency_model)
+        model, tokenizer = load_model(fluency_model)
+        fluency = model.to(tuned.device), tokenizer
     sides: dict[str, dict[str, np.ndarray]] = {}
     texts: dict[str, list[Experience]] = {}
     for side in ("policy", "reference"):
@@ -92,8 +93,8 @@ def _measures(batches: Sequence[Experience], scorer: Scorer, model: Any, tokeniz
     if len(scorer.names) > 1:
         measures |= {f"reward_{name}": terms[:, k] for k, name in enumerate(scorer.names)}
     kl = [masked_sum(kl_estimate(batch.logp, batch.logp_ref), batch.real, 1) for batch in batches]
-    measures["kl_nats"] = torch.cat(kl).double().numpy()
-    measures["tokens"] = torch.cat([batch.real.sum(1) for batch in batches]).double().numpy()
+    measures["kl_nats"] = torch.cat(kl).double().cpu().numpy()
+    measures["tokens"] = torch.cat([batch.real.sum(1) for batch in batches]).double().cpu().numpy()
     measures["stopped"] = torch.cat([batch.stopped for batch in batches]).double().numpy()
     pairs = [pair for batch in batches for pair in zip(batch.prompts, batch.completions, batch.stopped.tolist())]
     measures["fluency"] = fluency_of(model, tokenizer, pairs)
@@ -110,7 +111,7 @@ def fluency_of(model: Any, tokenizer: Any, texts: Sequence[tuple[str, str, bool]
         texts: Prompt, completion, and whether it ended by itself, so that its end mark is judged too.
         batch_size: Texts at a time.
     """
-    found = np.zeros(len(texts))
+    found, device = np.zeros(len(texts)), next(model.parameters()).device
     rows = []
     for prompt, completion, stopped in texts:
         begin, rest = encode_prompt(tokenizer, prompt), encode_completion(tokenizer, completion)
@@ -125,9 +126,10 @@ def fluency_of(model: Any, tokenizer: Any, texts: Sequence[tuple[str, str, bool]
         for row, i in enumerate(chosen):
             tokens = torch.tensor(rows[i][0] + rows[i][1])
             ids[row, : len(tokens)], mask[row, : len(tokens)] = tokens, True
-        wanted = wanted_tokens(ids, mask, first)
+        ids, mask = ids.to(device), mask.to(device)
+        wanted = wanted_tokens(ids, mask, first.to(device))
         logp = token_logp(model, model.hidden(ids, mask), ids, wanted)[0]
-        found[chosen] = (logp.sum(1) / wanted.sum(1)).double().numpy()
+        found[chosen] = (logp.sum(1) / wanted.sum(1)).double().cpu().numpy()
     return found
 
 

@@ -43,8 +43,10 @@ def joined(device: str = "cpu") -> Iterator[None]:
     if count() == 1:
         yield
         return
-    from torch import distributed
+    from torch import cuda, distributed
 
+    if device == "cuda":  # each process of a machine has a GPU of its own
+        cuda.set_device(int(os.environ["LOCAL_RANK"]))
     distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     try:
         yield

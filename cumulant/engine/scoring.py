@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
@@ -30,6 +30,9 @@ from cumulant.errors import ConfigError, CumulantError, NumericsError, did_you_m
 from cumulant.loading import load_attribute
 from cumulant.reward import Reward, Term, resolve
 from cumulant.run.config import require
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -79,15 +82,15 @@ class RewardModel(Protocol):
         """Return one number for each completion, ``[B]``."""
 
 
-def open_reward_model(path: str) -> RewardModel:
-    """Open the run or directory of a trained reward model.
+def open_reward_model(path: str, device: str | torch.device = "cpu") -> RewardModel:
+    """Open the run or directory of a trained reward model, on a device.
 
     Raises:
         UsageError: If there is none.
     """
     from cumulant.engine.text_reward import TextReward
 
-    return TextReward.load(path)
+    return TextReward.load(path, device=device)
 
 
 class Columns(Mapping[str, np.ndarray]):
@@ -123,20 +126,18 @@ class Scorer:
 
     Args:
         config: What to score by.
-        load_reward_model: Opens the run or directory of a reward model.
+        device: Where a reward model computes.
 
     Raises:
         UsageError: If there is no such function, model or column (message names the closest).
     """
 
-    def __init__(
-        self, config: ScoringConfig, load_reward_model: Callable[[str], RewardModel] = open_reward_model
-    ) -> None:
-        self.config = config
+    def __init__(self, config: ScoringConfig, device: str | torch.device = "cpu") -> None:
+        self.config, self.device = config, device
         self.mean, self.std = 0.0, 1.0
         self._parts: list[tuple[tuple[str, ...], Callable[[Samples], np.ndarray]]] = []
         for source, weight in parse_terms(config.reward):
-            self._parts.append(self._part(source, weight, load_reward_model))
+            self._parts.append(self._part(source, weight))
         self.names = tuple(name for names, _ in self._parts for name in names)
         twice = sorted({name for name in self.names if self.names.count(name) > 1})
         if twice:
@@ -209,9 +210,7 @@ class Scorer:
         """Undo ``state_dict``."""
         self.mean, self.std = float(state["mean"]), float(state["std"])
 
-    def _part(
-        self, source: str, weight: float, load_reward_model: Callable[[str], RewardModel]
-    ) -> tuple[tuple[str, ...], Callable[[Samples], np.ndarray]]:
+    def _part(self, source: str, weight: float) -> tuple[tuple[str, ...], Callable[[Samples], np.ndarray]]:
         """Return the names of a source's terms, and what computes them: samples -> ``[B, names]``."""
         if source in COLUMNS:
             column = source
@@ -224,7 +223,7 @@ class Scorer:
                 f"reward = '{source}': no such column ({hint}), and no directory of a reward model; "
                 "a function of yours is written module:function"
             )
-        model = load_reward_model(source)
+        model = open_reward_model(source, self.device)
 
         def by_model(samples: Samples) -> np.ndarray:
             scores = model.score(samples.prompts, samples.completions)

@@ -31,13 +31,14 @@ class TextReward:
         self.model, self.tokenizer = model, tokenizer
 
     @classmethod
-    def load(cls, path: str | Path, precision: str = "auto") -> TextReward:
+    def load(cls, path: str | Path, precision: str = "auto", device: str | torch.device = "cpu") -> TextReward:
         """Open the run of a reward model, or a directory of a ``LlamaForSequenceClassification`` with one label.
 
         Raises:
             UsageError: If there is none.
         """
-        return cls(*load_reward_model(path, precision))
+        model, tokenizer = load_reward_model(path, precision)
+        return cls(model.to(device), tokenizer)
 
     def score(self, prompts: Sequence[str], completions: Sequence[str]) -> np.ndarray:
         """Return one number for each completion, ``[B]`` float64, in nats of Bradley-Terry: differences are log-odds."""
@@ -121,8 +122,8 @@ class FrozenStates:
                     self.kept[self.start[i] : self.start[i + 1]] = states[row, : length[i]]
                 del states, mask
 
-    def score(self, chosen: Sequence[int]) -> Tensor:
-        """Score texts, with gradients of the upper layers, ``[B]``."""
+    def score(self, chosen: Sequence[int], recompute: bool = False) -> Tensor:
+        """Score texts, with gradients of the upper layers, ``[B]``; ``recompute`` keeps less for these in memory."""
         batch = pad([self.texts[i] for i in chosen], self.model.pad_id).to(self.model.score.weight.device)
         hidden = None
         if self.kept is not None:
@@ -132,7 +133,8 @@ class FrozenStates:
                 hidden[row, : len(own)] = own
         elif self.layers:
             hidden, _ = self._compute(chosen)
-        return self.model(batch.ids, batch.mask, start=self.layers, hidden=hidden)
+        with self.model.recomputing(recompute):
+            return self.model(batch.ids, batch.mask, start=self.layers, hidden=hidden)
 
     @torch.no_grad()
     def _compute(self, chosen: Sequence[int]) -> tuple[Tensor, Tensor]:

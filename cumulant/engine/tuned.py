@@ -49,10 +49,16 @@ class TuningConfig:
 class ComputeConfig:
     """How it is computed; what is learned does not depend on it but for rounding and the random numbers of another writer."""
 
+    device: str = "cpu"
+    """Where the models live, the one that scores too: cpu or cuda."""
     writer: Literal["own", "vllm"] = "own"
     """What writes answers in training: this package, or vLLM (for a GPU; pip install 'cumulant[vllm]')."""
     gradient_checkpointing: bool = False
     """Keep less in memory and compute it again: a third slower."""
+
+    def __post_init__(self) -> None:
+        # values are fitted in float64, which Apple's GPUs have not
+        require(self, "device", not self.device.startswith("mps"), "cpu or cuda")
 
 
 @dataclass(frozen=True)
@@ -101,11 +107,13 @@ class Tuned:
         Args:
             config: Which model, and what of it is trained.
             generator: Source of the adapters' initial weights.
-            compute: What writes, and whether to keep less in memory.
+            compute: Where, what writes, and whether to keep less in memory.
         """
+        compute = compute or ComputeConfig()
         whole = config.lora_rank == 0
         # What is trained is kept in float32: an update much smaller than a weight would round away.
         model, tokenizer = load_model(config.model, "float32" if whole else config.precision)
+        model.to(compute.device)
         if whole:  # the reference computes in the same format: KL begins at 0, not at the rounding of the other one
             return cls(model, tokenizer, copy.deepcopy(model).requires_grad_(False), 0, compute)
         from cumulant.nn.lora import add_lora
@@ -116,18 +124,21 @@ class Tuned:
         return cls(model, tokenizer, model, first_layer, compute)
 
     @classmethod
-    def finished(cls, config: TuningConfig, directory: Path) -> Tuned:
+    def finished(cls, config: TuningConfig, directory: Path, device: str = "cpu") -> Tuned:
         """Load what a run has saved, and the reference that it started from."""
-        (model, tokenizer), (reference, _) = (
-            load_model(directory, config.precision),
-            load_model(config.model, config.precision),
-        )
-        return cls(model.requires_grad_(False), tokenizer, reference.requires_grad_(False))
+        model, tokenizer = load_model(directory, config.precision)
+        reference, _ = load_model(config.model, config.precision)
+        return cls(model.to(device).requires_grad_(False), tokenizer, reference.to(device).requires_grad_(False))
 
     @property
     def width(self) -> int:
         """Numbers in a hidden state (D)."""
         return int(self.model.config.hidden_size)
+
+    @property
+    def device(self) -> torch.device:
+        """Where both live."""
+        return next(self.model.parameters()).device
 
     @property
     def context(self) -> int:
@@ -176,11 +187,11 @@ class Tuned:
             "generator": generator,
         }
         if not of_reference or self.reference is not self.model:
-            return self.writer(self.reference if of_reference else self.model, prompts, **arguments)
+            return self.writer(self.reference if of_reference else self.model, prompts, **arguments).to(self.device)
         from cumulant.nn.lora import adapter
 
         with adapter(self.model, on=False):
-            return self.writer(self.model, prompts, **arguments)
+            return self.writer(self.model, prompts, **arguments).to(self.device)
 
     def save(self, directory: Path, base: str = "") -> None:
         """Write ``model/``, which plain transformers loads, and with adapters ``adapter/`` in PEFT's format, for ``base``."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,9 @@ from cumulant.nn.causal_lm import (
     weight_files,
     write_folder,
 )
+from cumulant.nn.hub_model import recomputing
 from cumulant.nn.llama import Llama, LlamaConfig, Weight
+from cumulant.nn.lora import add_lora, has_lora, merged
 
 ARCHITECTURE = "LlamaForSequenceClassification"
 
@@ -71,6 +74,16 @@ class RewardModel(nn.Module):
             trained.append(self.model.embed_tokens.weight)
         return trained
 
+    def train_adapters(self, layer: int, rank: int, alpha: float, generator: torch.Generator) -> list[nn.Parameter]:
+        """Freeze all but the score, give the layers from one on adapters, and return what is trained, in float32."""
+        self.requires_grad_(False)
+        self.score.float().requires_grad_(True)
+        return [*add_lora(self.__dict__["body"], rank, alpha, layer, generator), *self.score.parameters()]
+
+    def recomputing(self, on: bool) -> AbstractContextManager[None]:
+        """Let what is computed in this context keep what enters each layer only, and compute the rest again."""
+        return recomputing(self.__dict__["body"], on)
+
     def forward(self, ids: Tensor, mask: Tensor, *, start: int = 0, hidden: Tensor | None = None) -> Tensor:
         """Score texts.
 
@@ -87,7 +100,7 @@ class RewardModel(nn.Module):
         states = self.__dict__["body"].hidden(ids, mask, start=start, stop=layers, hidden=hidden)
         last = states[torch.arange(len(ids), device=ids.device), mask.sum(1) - 1]
         last = F.rms_norm(last, (last.shape[-1],), self.model.norm.weight, self.config.rms_norm_eps)
-        return F.linear(last, self.score.weight)[:, 0].float()
+        return F.linear(last.to(self.score.weight.dtype), self.score.weight)[:, 0].float()
 
     def save(self, tokenizer: Any, folder: Path) -> None:
         """Write a directory that plain transformers loads as ``LlamaForSequenceClassification``.
@@ -98,9 +111,12 @@ class RewardModel(nn.Module):
         write_folder(folder, lambda place: self._write(tokenizer, place))
 
     def _write(self, tokenizer: Any, folder: Path) -> None:
-        tensors = {name: part.detach().cpu().clone() for name, part in self.named_parameters()}
+        body: Llama = self.__dict__["body"]
+        plain, dtype = merged(body) if has_lora(body) else body, self.model.norm.weight.dtype
+        tensors = {f"model.{name}": part.detach().cpu().clone() for name, part in plain.model.named_parameters()}
+        tensors["score.weight"] = self.score.weight.detach().to("cpu", dtype, copy=True)
         save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-        settings = self.config.to_hub(self.score.weight.dtype) | {
+        settings = self.config.to_hub(dtype) | {
             "architectures": [ARCHITECTURE],
             "pad_token_id": self.pad_id,
             "id2label": {"0": "score"},

@@ -122,12 +122,23 @@ def require(config: Any, field: str, ok: bool, rule: str) -> None:
         raise ConfigError(f"{field} = {getattr(config, field)!r}: it must be {rule}")
 
 
-def check_device(device: str) -> None:
-    """Refuse a device that torch does not see here.
+def device_of(values: Mapping[str, Any]) -> str:
+    """Return the device that a Config names, itself or in a group of its fields; the CPU if it names none.
+
+    >>> device_of({"compute": {"device": "cuda"}}), device_of({"clip": 0.2})
+    ('cuda', 'cpu')
+    """
+    groups = [values, *(group for group in values.values() if isinstance(group, Mapping))]
+    return next((str(group["device"]) for group in groups if "device" in group), "cpu")
+
+
+def check_device(values: Mapping[str, Any]) -> None:
+    """Refuse a Config, as plain values, whose device torch does not see here.
 
     Raises:
         ConfigError: Naming those that are.
     """
+    device = device_of(values)
     if device == "cpu":
         return
     import torch

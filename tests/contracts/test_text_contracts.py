@@ -225,6 +225,24 @@ def test_two_iterations_leave_a_model_that_plain_transformers_loads(stage, tiny,
     transformers.AutoTokenizer.from_pretrained(run / "model")
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_device_that_is_not_there_is_refused_before_anything_is_made(stage, tiny, cli, workspace):
+    found = cli("train", stage, tiny.data, "--device", "cuda", "--out", "run")
+    assert (found.code, found.out) == (2, "")
+    assert "device = cuda: there is none here; torch sees cpu" in found.err
+    assert not (workspace / "run").exists()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_on_a_gpu_the_first_losses_are_those_of_the_processor(stage, tiny, train_one):
+    rows = []
+    for device in ("cpu", "cuda"):
+        run = train_one(stage, tiny.data, **fields_of(stage, tiny), device=device, name=device)
+        rows.append(json.loads((run / "metrics.jsonl").read_text().splitlines()[0]))
+    for name in (name for name in rows[0] if name.startswith("loss/")):
+        assert rows[1][name] == pytest.approx(rows[0][name], rel=0.02, abs=1e-3), name
+
+
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not(stage, tiny, train_one):
     fields = fields_of(stage, tiny)
     runs = [

@@ -72,6 +72,21 @@ def test_plain_transformers_gives_the_same_scores(saved: Path) -> None:
     np.testing.assert_allclose(ours, expected.numpy(), rtol=1e-5, atol=1e-5)
 
 
+def test_computing_again_keeps_less_and_changes_no_gradient(base: Path) -> None:
+    found = []
+    for again in (False, True):
+        model, tokenizer = begin_reward_model(base / "tied", 1.0, "float32")
+        nn.init.normal_(model.score.weight, generator=torch.Generator().manual_seed(1))
+        trained, kept = model.train_above(1), []
+        states = FrozenStates(model, [encode_text(tokenizer, "", text, 40) for text in TEXTS], 1, 1e9)
+        with torch.autograd.graph.saved_tensors_hooks(lambda x, kept=kept: kept.append(x.numel()) or x, lambda x: x):
+            states.score(range(4), again).sum().backward()
+        found.append((torch.cat([part.grad.reshape(-1) for part in trained]), sum(kept)))
+    assert found[0][0].abs().max() > 1e-3
+    torch.testing.assert_close(found[1][0], found[0][0], rtol=1e-5, atol=1e-7)
+    assert found[1][1] < 0.5 * found[0][1]
+
+
 def test_a_prompt_is_read_before_the_response(saved: Path) -> None:
     reward = TextReward.load(saved, "float32")
     whole, parts = reward.score(["", "the film"], ["the film is good", " is good"])

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import cumulant
 from cumulant.data.rows import is_held_out
@@ -97,6 +98,18 @@ def test_the_mean_of_scores_stays_near_zero_with_centring(place: Path) -> None:
         means.append(abs(reward.score(["the film"] * len(words), [f" was {word}" for word in words]).mean()))
     assert means[1] < 0.1
     assert means[1] < means[0]
+
+
+def test_adapters_learn_it_too_and_leave_an_ordinary_model(place: Path) -> None:
+    """What is saved has its adapters merged in; what has none, such as the embeddings, is as it was."""
+    reward, _ = trained(place, "adapters", lora_rank=4, trained_layers=1, learning_rate=2e-2)
+    good, bad = reward.score(["the film"] * 2, [" was good", " was dull"])
+    assert good - bad > 0.5
+    before, after = (load_file(folder / "model.safetensors") for folder in (place / "model", place / "adapters/model"))
+    assert after.keys() == before.keys() | {"score.weight"}
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert {"model.layers.1.self_attn.q_proj.weight", "model.layers.1.mlp.down_proj.weight"} <= changed
+    assert all(".layers.1." in name and "norm" not in name for name in changed)
 
 
 def test_what_is_wrong_with_held_out_pairs_is_said_before_the_training(place: Path) -> None:
