@@ -211,7 +211,8 @@ def evaluate(config: Config, directory: Path) -> dict[str, Any]:
         found = judged | {"figures": judged["figures"] | figures}
     else:
         asked = list(dict.fromkeys(text["prompt"] for text in texts))[:SAMPLES]
-        found["samples"] = LanguageModel(tuned.model, tuned.tokenizer).samples(asked, config.max_new_tokens)
+        written = LanguageModel(tuned.model, tuned.tokenizer).samples(asked, config.max_new_tokens)
+        found["samples"] = [{"prompt": prompt, "completion": text} for prompt, text in zip(asked, written)]
     if np.mean(chosen) < 0.0:
         found["notice"] = (
             f"Chosen answers became less likely too, by {-np.mean(chosen):.1f} nats on average: the loss asks for a difference "

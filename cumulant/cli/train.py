@@ -228,7 +228,7 @@ def with_device(config: Any, device: str) -> Any:
         return dataclasses.replace(config, device=device)
     for field in dataclasses.fields(config):
         group = getattr(config, field.name)
-        if dataclasses.is_dataclass(group) and hasattr(group, "device"):
+        if dataclasses.is_dataclass(group) and not isinstance(group, type) and hasattr(group, "device"):
             return dataclasses.replace(config, **{field.name: dataclasses.replace(group, device=device)})
     if device != "cpu":
         raise ConfigError(f"--device {device}: this algorithm runs in compiled code on the CPU")

@@ -18,6 +18,7 @@ import torch
 
 from cumulant import api, catalogue
 from cumulant.errors import ConfigError
+from cumulant.report.load import load_run
 from cumulant.run.config import from_dict, to_dict
 
 STAGES = sorted(name for name, listed in catalogue.algorithms().items() if listed.is_text)
@@ -213,6 +214,7 @@ def test_two_iterations_leave_a_model_that_plain_transformers_loads(stage, tiny,
     assert all(math.isfinite(value) for row in rows for value in row.values())
     assert [{**row, "seconds": 0} for row in rows] == [{**row, "seconds": 0} for row in seen]
     assert any(key.startswith("loss/") for key in rows[-1])
+    assert load_run(run).problems == ()  # a report can show all of it
     evaluation = json.loads((run / "evaluation.json").read_text())
     assert evaluation["kind"] == "text"
     assert evaluation["episodes"] >= 1
