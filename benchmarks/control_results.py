@@ -5,8 +5,8 @@
     python benchmarks/control_results.py --suite long --write  Hopper, Walker2d, walker-walk: an hour and more each
 
 Each cell is an ordinary group of runs, ``cumulant train ALGO ENV --seeds 5`` with its preset, and its figure the return of the
-best policy of each seed on 100 held-out episodes. Published figures are of a single run each, most with other settings and
-more steps, and none of them was measured here.
+best policy of each seed on 100 held-out episodes; the curves are in control.svg. Published figures are of a single run each, most
+with other settings and more steps, and none of them was measured here.
 """
 
 from __future__ import annotations
@@ -26,19 +26,26 @@ from cumulant.report.progress import LiveProgress
 from cumulant.stats import bootstrap_interval, iqm
 
 ZOO = "rl-baselines3-zoo, benchmark.md (one run)"
-GAMES = ("asterix", "breakout", "freeway", "seaquest", "space-invaders")
+PPO_ON_MINATAR = {  # README of gymnax and configs of gymnax-blines: its own copies of the games, 10 times our steps
+    "asterix": "15 at 10M (gymnax)",
+    "breakout": "28 at 10M (gymnax)",
+    "freeway": "58 at 10M (gymnax)",
+    "seaquest": "",
+    "space-invaders": "131 at 10M (gymnax)",
+}
 
 
 NOTES = """## Where we are below, and what is missing
 
 - Acrobot: below the published figures by 7 points with PPO (in half the steps) and with DQN, level with A2C.
-- Pendulum: A2C is far below and not steady, these settings do not suit it; SAC ends at -290 on one of five seeds.
-- MinAtar: convolutions took Asterix from 1.6 to 5.6, but Breakout from 10.5 to 6.5 (three seeds), and with them Freeway is a
-  matter of luck (17, 21 and 60 on three seeds; 30 on each of five without). Seaquest is learned badly. DQN and A2C were tried on
-  Breakout only (LOG.md).
-- walker-walk (SAC) is one seed: a second was begun and not finished.
-- No settings were found for DQN on MountainCar-v0, REINFORCE on Acrobot-v1 and SAC on discrete actions (LOG.md).
-- The seconds are of a machine that was busy with other work.
+- Pendulum: A2C is far below and not steady; the published figure is with smooth exploration noise (gSDE), which is not built, and
+  what else was tried is in LOG.md. SAC ends at -290 on one of five seeds.
+- MinAtar: PPO is below what gymnax reports for ten times the steps on its own copies of the games: by two thirds on Asterix and
+  Breakout, by half on Freeway, by a fifth on Space Invaders. Convolutions took Asterix from 1.6 to 5.6, but Breakout from 10.5
+  to 6.5 (three seeds), and with them Freeway is a matter of luck (17, 21 and 60 on three seeds; 30 on each of five without).
+  Seaquest is learned badly. The source of the games gives curves of 5 million frames, no numbers.
+- walker-walk (SAC) is two seeds, FetchReach two, Hopper and Walker2d three.
+- The seconds are of a machine that was busy with other work, up to eight processes to a core.
 """
 
 
@@ -62,10 +69,13 @@ SUITES: dict[str, tuple[Cell, ...]] = {
         Cell("a2c", "cartpole", "500 at 500k"),
         Cell("reinforce", "cartpole"),
         Cell("dqn", "cartpole", "500 at 50k"),
+        Cell("sac", "cartpole"),
         Cell("ppo", "acrobot", "-73.5 at 1M"),
         Cell("a2c", "acrobot", "-83.4 at 500k"),
         Cell("dqn", "acrobot", "-76.6 at 100k"),
+        Cell("reinforce", "acrobot"),
         Cell("ppo", "mountain-car", "-110.4 at 1M"),
+        Cell("dqn", "mountain-car", "-100.8 at 120k"),
         Cell("ppo", "mountain-car-continuous", "88.3 at 20k"),
         Cell("ppo", "pendulum", "-172.2 at 100k"),
         Cell("a2c", "pendulum", "-163.0 at 1M"),
@@ -73,7 +83,11 @@ SUITES: dict[str, tuple[Cell, ...]] = {
         Cell("td3", "pendulum", "-151.9 at 20k"),
         Cell("tqc", "pendulum"),
     ),
-    "minatar": tuple(Cell("ppo", f"minatar-{game}") for game in GAMES),
+    "minatar": tuple(
+        Cell(algo, f"minatar-{game}", published if algo == "ppo" else "")
+        for algo in ("ppo", "a2c", "dqn")
+        for game, published in PPO_ON_MINATAR.items()
+    ),
     "long": (
         Cell("ppo", "Hopper-v5", "2410 at 1M (Hopper-v3)"),
         Cell("ppo", "Walker2d-v5", "3479 at 1M (Walker2d-v3)"),
@@ -96,12 +110,38 @@ def train(cell: Cell, folder: Path, seeds: int, wanted_steps: int | None) -> dic
         elif not out.exists():
             cumulant.train(cell.algo, cell.env, seeds=max(2, seeds), out=out, progress=progress, **fields)
     evaluation = json.loads((out / "evaluation.json").read_text(encoding="utf-8"))
-    seconds = [
-        json.loads((run / "timing.jsonl").read_text(encoding="utf-8").splitlines()[-1])["seconds"]
-        for run in sorted(out.glob("seed_*"))
-    ]
-    returns = [seed["return_mean"] for seed in evaluation["agent_seeds"]]
-    return {"steps": steps, "returns": returns, "seconds": float(np.median(seconds))}
+    runs = [out / f"seed_{seed['seed']}" for seed in evaluation["agent_seeds"]]  # not those that were begun only
+    return {
+        "steps": steps,
+        "returns": [seed["return_mean"] for seed in evaluation["agent_seeds"]],
+        "seconds": float(np.median([rows_of(run / "timing.jsonl")[-1]["seconds"] for run in runs])),
+        "curves": [[row for row in rows_of(run / "metrics.jsonl") if "eval/return" in row] for run in runs],
+    }
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a file of JSON lines."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def draw(found: list[tuple[Cell, dict[str, Any]]], path: Path) -> None:
+    """Draw the periodic evaluations of every cell: a line a seed, and the published figure dashed."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter
+
+    rows, columns = -(-len(found) // 5), 5
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "control", "font.size": 8.0}):
+        figure = Figure(figsize=(2.4 * columns, 1.7 * rows), layout="constrained", facecolor="white")
+        for place, (cell, numbers) in enumerate(found, 1):
+            axes = figure.add_subplot(rows, columns, place)
+            for curve in numbers["curves"]:
+                axes.plot([row["steps"] for row in curve], [row["eval/return"] for row in curve], linewidth=0.9)
+            if cell.published:
+                axes.axhline(float(cell.published.split()[0]), color="0.4", linewidth=0.8, linestyle="--")
+            axes.set_title(cell.name, fontsize=8.0)
+            axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        figure.savefig(path, format="svg", metadata={"Date": None})
 
 
 def row(cell: Cell, found: dict[str, Any]) -> list[str]:
@@ -132,12 +172,14 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write the page")
     args = parser.parse_args()
     head = ["environment, algorithm", "return: IQM (95 %)", "worst seed", "seeds", "steps", "a seed takes", "published"]
-    parts = []
+    parts, everything = [], []
     for suite in args.suite:
         cells = [cell for cell in SUITES[suite] if not args.only or cell.name in args.only]
         if args.trained:
             cells = [cell for cell in cells if (args.out / cell.name / "evaluation.json").exists()]
-        rows = [row(cell, train(cell, args.out, args.seeds, args.steps)) for cell in cells]
+        found = [(cell, train(cell, args.out, args.seeds, args.steps)) for cell in cells]
+        rows = [row(cell, numbers) for cell, numbers in found]
+        everything += found
         parts += [f"## {suite}", "", table(head, rows), ""]
     page = "\n".join(
         [
@@ -149,6 +191,12 @@ def main() -> None:
             f"Published: {ZOO}, unless it says otherwise; not measured here, and with other settings.",
             "",
             *parts,
+            "## Curves",
+            "",
+            "Periodic evaluations in training, of fewer episodes than the tables: a line a seed, the published figure dashed.",
+            "",
+            "![Returns of periodic evaluations over steps, for every row of the tables](control.svg)",
+            "",
             NOTES,
         ]
     )
@@ -156,6 +204,7 @@ def main() -> None:
     if args.write:
         RESULTS.mkdir(exist_ok=True)
         (RESULTS / "control.md").write_text(page, encoding="utf-8")
+        draw(everything, RESULTS / "control.svg")
 
 
 if __name__ == "__main__":
