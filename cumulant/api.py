@@ -32,7 +32,7 @@ from cumulant.simulation import simulate as simulate
 from cumulant.spec import check_spec, check_trust, code_in, make_spec, read_spec, same_environment, whole, written_by
 from cumulant.sweeps import SweepResult as SweepResult
 from cumulant.sweeps import read_plan as read_plan
-from cumulant.trained import evaluate_text, is_text_run, member
+from cumulant.trained import evaluate_board, evaluate_text, is_board_policy, is_text_run, member
 from cumulant.trained import film as film
 from cumulant.trained import load as load
 from cumulant.training import refuse_or_follow, threads
@@ -307,6 +307,8 @@ def evaluate(
         read_spec(where)
     seeds = len(members(where)) if isinstance(where, Path) else 1
     policy = load(policy, trust=trust) if isinstance(policy, str | Path) else policy
+    if is_board_policy(policy):
+        return evaluate_board(policy, env, episodes, seed)
     card = policy.card
     if not isinstance(card.get("env", ""), str) or not isinstance(card.get("env_options", {}), dict):
         raise RunError(f"{where}: card.json is damaged: env must be a text, and env_options an object")

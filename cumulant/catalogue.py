@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from cumulant.data.materials import MATERIALS
 from cumulant.envs import lookup
+from cumulant.envs.games import lookup as games
 from cumulant.envs.lookup import literal
 from cumulant.errors import StorageError, UsageError, did_you_mean
 from cumulant.loading import is_path, load_module
@@ -25,6 +26,7 @@ from cumulant.presets import PRESETS, Preset
 
 _PACKAGE = Path(__file__).parent
 TEXT = "language model"  # CATEGORY of the algorithms that learn from text instead of acting in an environment
+GAME = "board games"  # CATEGORY of those that learn a game by playing against themselves
 _TEXT_FILES = (".jsonl", ".json", ".parquet", ".txt", ".csv")
 
 
@@ -48,6 +50,11 @@ class Listed:
     def is_text(self) -> bool:
         """Whether it learns from text instead of acting in an environment."""
         return self.category == TEXT
+
+    @property
+    def is_game(self) -> bool:
+        """Whether it learns a board game by playing against itself."""
+        return self.category == GAME
 
 
 class ListedProtocol(NamedTuple):
@@ -134,9 +141,19 @@ def is_text(module: Any) -> bool:
     return getattr(module, "CATEGORY", "") == TEXT
 
 
+def is_game(module: Any) -> bool:
+    """Return whether an algorithm learns a board game by playing against itself."""
+    return getattr(module, "CATEGORY", "") == GAME
+
+
 def listed_as_text(algo: str) -> bool:
     """Return whether an algorithm of ours learns from text; false for anybody's own file, which is not imported."""
     return algo in algorithms() and algorithms()[algo].is_text
+
+
+def listed_as_game(algo: str) -> bool:
+    """Return whether an algorithm of ours learns a board game; false for anybody's own file, which is not imported."""
+    return algo in algorithms() and algorithms()[algo].is_game
 
 
 def check_target(module: Any, algo: str, target: str) -> None:
@@ -154,7 +171,17 @@ def check_target(module: Any, algo: str, target: str) -> None:
 
     sets = [name for name, material in MATERIALS.items() if material.kind.startswith("text")]
     is_set = all(name in sets for name in target.split("+"))
-    if not is_text(module):
+    if is_game(module):
+        if target not in games.listing():
+            raise UsageError(
+                f"'{algo}' learns board games, and '{target}' is none: {did_you_mean(target, games.listing())}"
+            )
+    elif not is_text(module):
+        if target in games.listing() and lookup.find(target) is None:
+            players = ", ".join(name for name, listed in algorithms().items() if listed.is_game)
+            raise UsageError(
+                f"'{algo}' acts in an environment, and '{target}' is a board game (what learns those: {players})"
+            )
         if is_set or target.endswith(_TEXT_FILES):
             stages = ", ".join(name for name, listed in algorithms().items() if listed.is_text)
             raise UsageError(f"'{algo}' acts in an environment, and '{target}' is text (what reads text: {stages})")

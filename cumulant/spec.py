@@ -15,6 +15,7 @@ from typing import Any
 
 from cumulant import catalogue, group, search
 from cumulant.envs import lookup
+from cumulant.envs.games.lookup import make_game
 from cumulant.errors import ConfigError, RunError
 from cumulant.loading import is_path
 
@@ -74,6 +75,8 @@ def make_spec(
     if catalogue.is_text(module):
         if options:
             raise ConfigError(f"env_options = {options}: a text has none")
+    elif catalogue.is_game(module):
+        make_game(env, **options)  # refuses options
     elif lookup.find(env) is not None:
         options = lookup.resolved(env, options)
         lookup.build(env, options)  # refuses what it would import now rather than in a worker

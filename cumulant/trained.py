@@ -23,7 +23,8 @@ def load(run: Path | str, which: str = "best", *, trust: bool = False) -> Any:
             run names is imported.
 
     Returns:
-        A ``Policy`` with ``act(obs)``, or a ``LanguageModel`` with ``generate(prompts)``.
+        A ``Policy`` with ``act(obs)``, a ``BoardPolicy`` with ``search(states)``, or a ``LanguageModel`` with
+        ``generate(prompts)``.
 
     Raises:
         RunError: If there is no policy, or if it names foreign code and is not trusted.
@@ -42,7 +43,39 @@ def load(run: Path | str, which: str = "best", *, trust: bool = False) -> Any:
     if (directory / "policy").is_dir():
         directory = directory / "policy"
     check_trust(*code_named_in(directory), directory, trust)
-    return Policy.load(directory, which, trust=True)
+    policy = Policy.load(directory, which, trust=True)
+    if policy.net.spec["kind"] == "board":
+        from cumulant.engine.board_policy import BoardPolicy
+
+        return BoardPolicy.of(policy, directory)
+    return policy
+
+
+def is_board_policy(policy: Any) -> bool:
+    """Return whether a policy is one that plays a board game by searching."""
+    return getattr(getattr(policy, "net", None), "spec", {}).get("kind") == "board" and hasattr(policy, "search")
+
+
+def evaluate_board(policy: Any, game: str | None, games: int | None, seed: int) -> dict[str, Any]:
+    """Evaluate a policy that plays a board game; see ``engine.strength.evaluation``.
+
+    Args:
+        policy: A ``BoardPolicy``.
+        game: What it was asked to play; None for its own game.
+        games: How many against a player who moves at random, an even number; by default 100.
+        seed: Of those.
+
+    Raises:
+        UsageError: If it is asked to play another game, or an odd number of games.
+    """
+    from cumulant.engine.strength import evaluation
+
+    if game is not None and game != policy.game.name:
+        raise UsageError(f"this policy plays {policy.game.name}, not {game}")
+    if games is not None and (games < 2 or games % 2):
+        raise UsageError(f"episodes = {games}: games are played in pairs, with colours swapped; give an even number")
+    simulations = policy.card.get("config", {}).get("eval_simulations", policy.search_config.simulations)
+    return evaluation(policy, simulations, games or 100, seed)
 
 
 def film(run: Path | str, seed: int = 0, *, trust: bool = False) -> Path:
@@ -65,6 +98,8 @@ def film(run: Path | str, seed: int = 0, *, trust: bool = False) -> Path:
     spec = read_spec(directory)
     if is_text_run(directory):
         raise UsageError(f"{directory} was trained on text: there is no episode to film; its report shows samples")
+    if catalogue.listed_as_game(spec["algo"]):
+        raise UsageError(f"{directory} plays {spec['env']}: there is no film of a board game")
     policy = load(directory, trust=trust)
     check_trust([spec["env"], *spec["env_options"].values()], policy.card.get("host"), directory, trust)
     video.film(policy, spec["env"], spec["env_options"], seed, directory)

@@ -49,8 +49,11 @@ def train_one(
             if catalogue.is_text(module):  # it has saved its model, and judged it as befits its stage
                 evaluation = checked(learned, spec["algo"])
             else:
-                episodes = default_episodes(env)
-                evaluation = run_evaluation(learned, env, episodes, 0, options, label=short_name(spec["algo"]))
+                if catalogue.is_game(module):
+                    evaluation = module.evaluate(learned, config)
+                else:
+                    episodes = default_episodes(env)
+                    evaluation = run_evaluation(learned, env, episodes, 0, options, label=short_name(spec["algo"]))
                 learned.card["evaluation"] = {
                     key: evaluation[key] for key in ("episodes", "seed", "return_mean", "return_interval", "outcomes")
                 }

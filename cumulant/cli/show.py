@@ -37,7 +37,7 @@ def resume_progress(known: argparse.Namespace) -> Iterator[Progress]:
     """Show a resumed training live."""
     spec = api.read_spec(known.run)
     total = int(spec["config"].get("total_steps", 0))
-    text = catalogue.listed_as_text(spec["algo"])
+    text = catalogue.listed_as_text(spec["algo"]) or catalogue.listed_as_game(spec["algo"])
     with _live(f"{spec['algo']} on {spec['env']}, resumed", total, known.quiet, text) as progress:
         yield progress
 

@@ -52,7 +52,7 @@ def run(words: list[str]) -> Any:
     config, env_options = parse_fields(module, known.algo, known.target, rest, known.help)
     env_options = env_options_of(known, env_options)
     config = with_device(config, known.device)
-    with training_progress(known, config, catalogue.is_text(module)) as progress:
+    with training_progress(known, config, catalogue.is_text(module) or catalogue.is_game(module)) as progress:
         result = api.train(
             known.algo,
             known.target,
@@ -117,7 +117,7 @@ def parse_fields(
     """
     preset = api.preset_for(algo, target)
     defaults = api.default_config(module, algo, target)
-    native = None if catalogue.is_text(module) else lookup.find(target)
+    native = None if catalogue.is_text(module) or catalogue.is_game(module) else lookup.find(target)
     parts: list[tuple[str, Any, Any]] = [("config", module.Config, defaults)]
     if native is not None:
         options_class = lookup.options_class(target)

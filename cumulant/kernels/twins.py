@@ -49,7 +49,7 @@ def loop(*parts: Callable[..., Any]) -> Callable[[F], F]:
     """Register a compiled function that states no formula of its own; use it above ``njit``.
 
     Args:
-        *parts: The compiled functions that it calls for every formula.
+        *parts: The compiled functions that it calls for every formula; none where there is no formula in it at all.
     """
     return lambda function: _add(function, "", parts)
 

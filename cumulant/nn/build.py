@@ -11,6 +11,7 @@ from torch import nn
 from cumulant.errors import RunError, did_you_mean
 from cumulant.nn.actor import Actor
 from cumulant.nn.actor_critic import ActorCritic
+from cumulant.nn.board import BoardNet
 from cumulant.nn.network import is_own
 from cumulant.nn.q_network import QNetwork
 from cumulant.nn.table import QTable
@@ -18,6 +19,7 @@ from cumulant.nn.table import QTable
 KINDS: dict[str, type[nn.Module]] = {
     "actor": Actor,
     "actor_critic": ActorCritic,
+    "board": BoardNet,
     "q_network": QNetwork,
     "q_table": QTable,
 }

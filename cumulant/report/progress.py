@@ -81,8 +81,9 @@ class _Seed:
         return fixed(mean, digits) + (f" ± {fixed(std, digits)}" if with_std and std is not None else "")
 
     def measure(self) -> tuple[str, str] | None:
-        """What stands for the return where there are no episodes: the first number of the rows that has a name."""
-        key = next((key for key in self.values if "/" in key), None)
+        """What stands for the return where there are no episodes: the strength, or the first number that has a name."""
+        named = [key for key in self.values if "/" in key]
+        key = next((key for key in named if key.startswith("eval/value_kept")), named[0] if named else None)
         return None if key is None else (metric_name(key), brief(self.values[key]))
 
     def outcome(self, group: str) -> tuple[str, str] | None:

@@ -1,6 +1,6 @@
 """What every algorithm that acts in an environment promises, present and future: found by listing, tested alike.
 
-Those that learn from text: test_text_contracts.py.
+Those that learn from text: test_text_contracts.py; board games: test_game_contracts.py.
 """
 
 import ast
@@ -21,7 +21,7 @@ from cumulant.engine.policy import Policy
 from cumulant.errors import ConfigError
 from cumulant.run.config import from_dict, to_dict
 
-ALGORITHMS = sorted(name for name, listed in catalogue.algorithms().items() if not listed.is_text)
+ALGORITHMS = sorted(name for name, listed in catalogue.algorithms().items() if not (listed.is_text or listed.is_game))
 TOYS = Path(__file__).parents[1] / "engine" / "toys.py"
 # Small environments that suit every algorithm of a category, the first one native; a new category names its own here.
 SUITED = {

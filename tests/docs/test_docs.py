@@ -11,6 +11,7 @@ from cumulant.cli.main import VERBS
 from cumulant.data.materials import MATERIALS
 from cumulant.engine.vector import make_vector
 from cumulant.envs import lookup
+from cumulant.envs.games import lookup as games
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "benchmarks").rglob("*.md")])
@@ -62,6 +63,8 @@ def test_commands_exist(command):
         assert words[1] in catalogue.algorithms(), command
         if catalogue.algorithms()[words[1]].is_text:
             assert not lookup.find(words[2]), command
+        elif catalogue.algorithms()[words[1]].is_game:
+            assert words[2] in games.listing(), command
         elif words[2] not in ("ENV", "my_env.py:MyEnv"):
             path = words[2].partition(":")[0]
             assert (ROOT / path).exists() or make_vector(words[2], 1, 0), command

@@ -11,6 +11,7 @@ import sys
 import types
 
 import compare_ppo
+import compare_tree
 import numpy as np
 import pytest
 import torch
@@ -80,6 +81,7 @@ TWINS = {
     "cumulant.kernels.tabular.expected_sarsa_target": compare_expected_sarsa_target,
     "cumulant.kernels.tabular.epsilon_greedy": compare_epsilon_greedy,
     **compare_ppo.TWINS,
+    **compare_tree.TWINS,
 }
 
 
@@ -192,6 +194,7 @@ LOOPS = {
     "cumulant.kernels.tabular.td_update": compare_td_update,
     "cumulant.kernels.tabular._train_on_table": compare_train_on_table,
     **compare_ppo.LOOPS,
+    **compare_tree.LOOPS,
 }
 
 
@@ -253,7 +256,7 @@ def test_loops_are_put_together_from_what_is_known():
     """A part is a registered function or one of an environment."""
     known = {entry.function for entry in registered().values()}
     for entry in registered().values():
-        assert bool(entry.of) != bool(entry.parts), entry.name
+        assert not (entry.of and entry.parts), entry.name
         for part in entry.parts:
             assert part in known or part.py_func.__module__.startswith("cumulant.envs."), entry.name
 

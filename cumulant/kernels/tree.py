@@ -1,0 +1,404 @@
+"""Search trees of many games in lock-step, in arrays: selection, expansion and backup of PUCT and Gumbel.
+
+A *wave* takes at most a few leaves from each tree and writes them into one batch for the network. A simulation that ends in a
+decided position is backed up at once and costs the network nothing.
+
+Axes: G games, N nodes of a tree (0 is its root), A actions, W words of a position, L leaves of a wave, D moves of a path,
+C planes, H rows and w columns of the board. Values are results for the player to move at a node, in [-1, 1]; those of an action
+are results for who takes it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+
+from cumulant.kernels.twins import loop, twin
+
+WAITING, EXPANDED, ENDED = 0, 1, 2  # states of a node: the network has not seen it yet; it has; the game is over there
+
+
+class Trees(NamedTuple):
+    """The trees."""
+
+    count: Any
+    """Nodes in use, ``[G]`` int32."""
+    state: Any
+    """Positions, ``[G, N, W]`` int64."""
+    player: Any
+    """Who is to move, ``[G, N]`` int8."""
+    status: Any
+    """WAITING, EXPANDED or ENDED, ``[G, N]`` int8."""
+    known: Any
+    """Result with best play where it is proven, NaN elsewhere, ``[G, N]`` float32."""
+    raw: Any
+    """Value by the network, ``[G, N]`` float32."""
+    total: Any
+    """Visits of all actions of a node, ``[G, N]`` int32."""
+    value_total: Any
+    """Sum of what they brought, ``[G, N]`` float64."""
+    child: Any
+    """Node behind an action, -1 for none yet, ``[G, N, A]`` int32."""
+    visits: Any
+    """Visits of an action, those in flight included, ``[G, N, A]`` int32."""
+    value_sum: Any
+    """Sum of what they brought, those in flight as losses, ``[G, N, A]`` float64."""
+    logit: Any
+    """Logits by the network, ``[G, N, A]`` float32."""
+    prior: Any
+    """Probabilities by the network, at the root with noise, ``[G, N, A]`` float32; 0 for what is not legal."""
+
+
+class Wave(NamedTuple):
+    """The leaves of one wave."""
+
+    planes: Any
+    """What the network sees, ``[L, C, H, w]`` float32."""
+    game: Any
+    """Of which game each is, ``[L]`` int32."""
+    leaf: Any
+    """Which node, ``[L]`` int32."""
+    depth: Any
+    """Length of the path to it, ``[L]`` int32."""
+    nodes: Any
+    """Nodes on the path, ``[L, D]`` int32."""
+    actions: Any
+    """Actions on the path, ``[L, D]`` int32."""
+
+
+class Settings(NamedTuple):
+    """What selection goes by; see ``engine.search.SearchConfig``."""
+
+    gumbel: bool
+    exploration: float
+    exploration_base: float
+    first_play: float
+    forced: float
+    value_scale: float
+    visits_offset: float
+    rescale: bool
+    solve: bool
+
+
+class Orders(NamedTuple):
+    """What differs from game to game and move to move."""
+
+    left: Any
+    """Simulations that are left, ``[G]`` int32."""
+    noise: Any
+    """Gumbel noise of the root's actions, or positive numbers in proportion to Dirichlet noise, ``[G, A]`` float32."""
+    noise_share: Any
+    """Share of noise in the root's prior (PUCT), ``[G]`` float32."""
+    forced: Any
+    """Whether tries are forced at the root (PUCT), ``[G]`` bool."""
+    plan: Any
+    """Which schedule (Gumbel), ``[G]`` int32."""
+    schedules: Any
+    """Visits of the actions that are considered at each simulation, ``[plans, most considered + 1, simulations]`` int32."""
+
+
+@twin("cumulant.maths.planning.puct_score")
+@njit(inline="always")
+def puct_score(value, prior, visits, total, exploration, exploration_base):  # type: ignore[no-untyped-def]
+    """Score one action."""
+    weight = exploration + math.log((total + exploration_base + 2.0) / exploration_base)
+    return value + weight * prior * math.sqrt(total + 1.0) / (visits + 1.0)
+
+
+@twin("cumulant.maths.planning.completed_values")
+@njit(inline="always")
+def completed_values(value, prior, visits, node_value, scale, visits_offset, rescale, out):  # type: ignore[no-untyped-def]
+    """Write what each action adds to its logit, ``out [A]``; return the mixed value."""
+    total, most, tried_prior, tried_value = 0.0, 0.0, 0.0, 0.0
+    for a in range(prior.shape[0]):
+        if prior[a] > 0.0 and visits[a] > 0:
+            total += visits[a]
+            most = max(most, float(visits[a]))
+            tried_prior += prior[a]
+            tried_value += prior[a] * value[a]
+    mixed = (node_value + total * (tried_value / max(tried_prior, 1e-30))) / (1.0 + total)
+    low, high = np.inf, -np.inf
+    for a in range(prior.shape[0]):
+        if prior[a] > 0.0:
+            out[a] = value[a] if visits[a] > 0 else mixed
+            low, high = min(low, out[a]), max(high, out[a])
+    if rescale:
+        spread = max(high - low, 1e-8)
+    else:
+        low, spread = -1.0, 2.0
+    weight = (visits_offset + most) * scale
+    for a in range(prior.shape[0]):
+        out[a] = weight * (out[a] - low) / spread if prior[a] > 0.0 else 0.0
+    return mixed
+
+
+@loop()
+@njit(inline="always")
+def action_values(trees, g, n, solve, out):  # type: ignore[no-untyped-def]
+    """Write the value of each action that was tried at a node, ``out [A]``: what is proven, or else the mean."""
+    for a in range(out.shape[0]):
+        visits = trees.visits[g, n, a]
+        if visits > 0:
+            out[a] = trees.value_sum[g, n, a] / visits
+            c = trees.child[g, n, a]
+            if solve and trees.known[g, c] == trees.known[g, c]:
+                same = trees.player[g, c] == trees.player[g, n]
+                out[a] = trees.known[g, c] if same else -trees.known[g, c]
+
+
+@loop(puct_score)
+@njit(inline="always")
+def choose_puct(trees, settings, g, n, forced, value):  # type: ignore[no-untyped-def]
+    """Return the action with the best score; ``value [A]`` is scratch."""
+    total = trees.total[g, n]
+    action_values(trees, g, n, settings.solve, value)
+    untried = (trees.raw[g, n] + trees.value_total[g, n]) / (1.0 + total) - settings.first_play
+    best, best_score = -1, -np.inf
+    for a in range(value.shape[0]):
+        prior, visits = trees.prior[g, n, a], trees.visits[g, n, a]
+        if prior <= 0.0:
+            continue
+        if visits == 0:
+            score = puct_score(untried, prior, 0, total, settings.exploration, settings.exploration_base)
+        else:
+            score = puct_score(value[a], prior, visits, total, settings.exploration, settings.exploration_base)
+            if settings.solve and value[a] <= -1.0 and _is_known(trees, g, n, a):
+                score -= 1e6  # a proven loss, only if all are
+            elif forced and visits < math.sqrt(settings.forced * prior * total):
+                score += 1e3
+        if score > best_score:
+            best, best_score = a, score
+    return best
+
+
+@loop()
+@njit(inline="always")
+def _is_known(trees, g, n, a):  # type: ignore[no-untyped-def]
+    c = trees.child[g, n, a]
+    return c >= 0 and trees.known[g, c] == trees.known[g, c]
+
+
+@loop(completed_values)
+@njit(inline="always")
+def choose_gumbel(trees, settings, orders, g, n, value, added):  # type: ignore[no-untyped-def]
+    """Return the action that sequential halving, or below the root the improved policy, tries next; the last two are scratch."""
+    visits, logit, prior, total = trees.visits[g, n], trees.logit[g, n], trees.prior[g, n], trees.total[g, n]
+    action_values(trees, g, n, settings.solve, value)
+    completed_values(
+        value, prior, visits, trees.raw[g, n], settings.value_scale, settings.visits_offset, settings.rescale, added
+    )
+    best, best_score, legal, highest = -1, -np.inf, 0, -np.inf
+    for a in range(value.shape[0]):
+        if prior[a] > 0.0:
+            legal += 1
+            highest = max(highest, logit[a] + added[a])
+    if n == 0:
+        schedule = orders.schedules[orders.plan[g], min(legal, orders.schedules.shape[1] - 1)]
+        considered = schedule[min(total, schedule.shape[0] - 1)]
+        for a in range(value.shape[0]):
+            if prior[a] > 0.0 and visits[a] == considered:
+                score = orders.noise[g, a] + logit[a] + added[a]
+                if score > best_score:
+                    best, best_score = a, score
+        if best >= 0:
+            return best
+    normaliser = 0.0
+    for a in range(value.shape[0]):
+        if prior[a] > 0.0:
+            added[a] = math.exp(logit[a] + added[a] - highest)
+            normaliser += added[a]
+    for a in range(value.shape[0]):
+        if prior[a] > 0.0:
+            score = added[a] / normaliser - visits[a] / (1.0 + total)
+            if score > best_score:
+                best, best_score = a, score
+    return best
+
+
+@loop()
+@njit(inline="always")
+def new_node(trees, rules, g):  # type: ignore[no-untyped-def]
+    """Make a node of the position that was written into its place; return its number."""
+    n = trees.count[g]
+    trees.count[g] = n + 1
+    trees.player[g, n] = rules.player(trees.state[g, n])
+    result = rules.outcome(trees.state[g, n])
+    trees.known[g, n] = result
+    trees.status[g, n] = WAITING if result != result else ENDED
+    trees.raw[g, n] = 0.0 if result != result else result
+    trees.total[g, n], trees.value_total[g, n] = 0, 0.0
+    for a in range(trees.child.shape[2]):
+        trees.child[g, n, a], trees.visits[g, n, a] = -1, 0
+        trees.value_sum[g, n, a], trees.prior[g, n, a] = 0.0, 0.0
+    return n
+
+
+@loop(new_node)
+@njit(cache=True, nogil=True)
+def plant(trees, rules, states):  # type: ignore[no-untyped-def]
+    """Begin a tree from each position, ``[G, W]``, that its root does not hold already; else keep the tree."""
+    for g in range(states.shape[0]):
+        same = trees.count[g] > 0
+        for w in range(states.shape[1]):
+            same = same and trees.state[g, 0, w] == states[g, w]
+        if not same:
+            trees.count[g] = 0
+            trees.state[g, 0, :] = states[g]
+            new_node(trees, rules, g)
+
+
+@loop()
+@njit(inline="always")
+def _back_up(trees, g, nodes, actions, depth, leaf, value, in_flight, solve):  # type: ignore[no-untyped-def]
+    """Add the value of a leaf to the path to it; pass on what is proven."""
+    who = trees.player[g, leaf]
+    proven = solve and trees.known[g, leaf] == trees.known[g, leaf]
+    for k in range(depth - 1, -1, -1):
+        n, a = nodes[k], actions[k]
+        if trees.player[g, n] != who:
+            value, who = -value, trees.player[g, n]
+        if in_flight:  # it was counted, as a loss
+            trees.value_sum[g, n, a] += value + 1.0
+            trees.value_total[g, n] += value + 1.0
+        else:
+            trees.visits[g, n, a] += 1
+            trees.total[g, n] += 1
+            trees.value_sum[g, n, a] += value
+            trees.value_total[g, n] += value
+        if proven:
+            best, every = -2.0, True
+            for b in range(trees.prior.shape[2]):
+                if trees.prior[g, n, b] > 0.0:
+                    if _is_known(trees, g, n, b):
+                        c = trees.child[g, n, b]
+                        own = trees.known[g, c] if trees.player[g, c] == who else -trees.known[g, c]
+                        best = max(best, own)
+                    else:
+                        every = False
+            proven = every or best >= 1.0
+            if proven:
+                trees.known[g, n] = best
+                value = best
+
+
+@loop(choose_puct, choose_gumbel, new_node, _back_up)
+@njit(cache=True, nogil=True)
+def gather(trees, rules, settings, orders, wave, most):  # type: ignore[no-untyped-def]
+    """Take up to ``most`` leaves from each tree that has simulations left; return how many there are for the network.
+
+    A root that the network has not seen is taken first and counts as no simulation.
+    """
+    m = 0
+    actions = trees.prior.shape[2]
+    value, added = np.zeros(actions), np.zeros(actions)
+    for g in range(trees.count.shape[0]):
+        if orders.left[g] <= 0:
+            continue
+        if trees.status[g, 0] == ENDED or (settings.solve and trees.known[g, 0] == trees.known[g, 0]):
+            orders.left[g] = 0
+            continue
+        if trees.status[g, 0] == WAITING:
+            rules.encode(trees.state[g, 0], wave.planes[m])
+            wave.game[m], wave.leaf[m], wave.depth[m] = g, 0, 0
+            m += 1
+            continue
+        taken, tries = 0, 0
+        while taken < most and orders.left[g] > 0 and tries < 4 * most:
+            tries += 1
+            n, depth, clash = 0, 0, False
+            nodes, path = wave.nodes[m], wave.actions[m]
+            while True:
+                if settings.gumbel:
+                    a = choose_gumbel(trees, settings, orders, g, n, value, added)
+                else:
+                    forced = n == 0 and orders.forced[g]
+                    a = choose_puct(trees, settings, g, n, forced, value)
+                nodes[depth], path[depth] = n, a
+                depth += 1
+                c = trees.child[g, n, a]
+                if c < 0:
+                    c = trees.count[g]
+                    for w in range(trees.state.shape[2]):
+                        trees.state[g, c, w] = trees.state[g, n, w]
+                    rules.play(trees.state[g, c], a)
+                    trees.child[g, n, a] = new_node(trees, rules, g)
+                    break
+                if trees.status[g, c] == ENDED or (settings.solve and trees.known[g, c] == trees.known[g, c]):
+                    break
+                if trees.status[g, c] == WAITING:  # it is in this wave already
+                    clash = True
+                    break
+                n = c
+            if clash:
+                break
+            orders.left[g] -= 1
+            if trees.known[g, c] == trees.known[g, c]:
+                _back_up(trees, g, nodes, path, depth, c, trees.known[g, c], False, settings.solve)
+                if settings.solve and trees.known[g, 0] == trees.known[g, 0]:
+                    orders.left[g] = 0
+                continue
+            for k in range(depth):
+                trees.visits[g, nodes[k], path[k]] += 1
+                trees.total[g, nodes[k]] += 1
+                trees.value_sum[g, nodes[k], path[k]] -= 1.0
+                trees.value_total[g, nodes[k]] -= 1.0
+            rules.encode(trees.state[g, c], wave.planes[m])
+            wave.game[m], wave.leaf[m], wave.depth[m] = g, c, depth
+            m += 1
+            taken += 1
+    return m
+
+
+@loop(_back_up)
+@njit(cache=True, nogil=True)
+def expand(trees, rules, settings, orders, wave, count, logits, values, mask):  # type: ignore[no-untyped-def]
+    """Give the leaves of a wave what the network said of them, ``logits [L, A]`` and ``values [L]``, and back it up.
+
+    ``mask [A]`` uint8 is scratch.
+    """
+    for i in range(count):
+        g, n = wave.game[i], wave.leaf[i]
+        rules.legal(trees.state[g, n], mask)
+        for a in range(mask.shape[0]):
+            trees.logit[g, n, a] = logits[i, a]
+        trees.raw[g, n] = values[i]
+        trees.status[g, n] = EXPANDED
+        set_prior(trees, g, n, mask)
+        if n == 0:
+            add_noise(trees, orders, g)
+        _back_up(trees, g, wave.nodes[i], wave.actions[i], wave.depth[i], n, values[i], True, settings.solve)
+
+
+@loop()
+@njit(inline="always")
+def set_prior(trees, g, n, mask):  # type: ignore[no-untyped-def]
+    """Make the prior of a node of its logits: a softmax over what is legal, ``mask [A]``."""
+    highest, normaliser = -np.inf, 0.0
+    for a in range(mask.shape[0]):
+        if mask[a]:
+            highest = max(highest, trees.logit[g, n, a])
+    for a in range(mask.shape[0]):
+        if mask[a]:
+            trees.prior[g, n, a] = max(math.exp(trees.logit[g, n, a] - highest), 1e-30)  # 0 would mean not legal
+            normaliser += trees.prior[g, n, a]
+    for a in range(mask.shape[0]):
+        trees.prior[g, n, a] = trees.prior[g, n, a] / normaliser if mask[a] else 0.0
+
+
+@loop()
+@njit(inline="always")
+def add_noise(trees, orders, g):  # type: ignore[no-untyped-def]
+    """Mix noise into the prior of a root, over its legal actions only."""
+    share = orders.noise_share[g]
+    if share > 0.0:
+        total = 0.0
+        for a in range(trees.prior.shape[2]):
+            if trees.prior[g, 0, a] > 0.0:
+                total += orders.noise[g, a]
+        for a in range(trees.prior.shape[2]):
+            if trees.prior[g, 0, a] > 0.0:
+                mixed = (1.0 - share) * trees.prior[g, 0, a] + share * orders.noise[g, a] / total
+                trees.prior[g, 0, a] = max(mixed, 1e-30)
