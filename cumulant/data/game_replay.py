@@ -72,7 +72,7 @@ class GameReplay:
         points = game.rows * game.columns if game.ownership is not None else 0
         self._ring = _positions(game, config.capacity, points)
         moves = (games, game.max_moves)
-        self._open = {
+        self._open: dict[str, np.ndarray] = {
             "state": np.zeros((*moves, game.state_size), np.int64),
             "policy": np.zeros((*moves, game.num_actions), np.float32),
             "value": np.zeros(moves, np.float32),

@@ -71,7 +71,7 @@ class NetEvaluator:
         rows = look_up(flat, flat.view(np.uint32), count, self._seen, self._turns, self._shown)
         self.evaluated += rows
         said = self._say(self._shown[:rows].reshape(rows, *planes.shape[1:])) if rows else (self._logits, self._values)
-        fill_in(count, *said, self._seen, self._turns, self._logits, self._values)
+        fill_in(count, said[0], said[1], self._seen, self._turns, self._logits, self._values)
         return self._logits[:count], self._values[:count]
 
     def _make_room(self, count: int) -> None:

@@ -192,7 +192,8 @@ def for_inference(net: BoardNet, precision: str = "auto") -> BoardNet:
         if isinstance(module, _Layer):
             module.fuse()
     coarse = precision == "bfloat16" or (precision == "auto" and (made.value.weight.is_cuda or has_bfloat16()))
-    return made.to(memory_format=torch.channels_last).to(torch.bfloat16 if coarse else torch.float32)
+    made = made.to(torch.bfloat16 if coarse else torch.float32)
+    return made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 @cache
