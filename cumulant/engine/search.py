@@ -21,6 +21,7 @@ import numpy as np
 from cumulant.envs.games.game import Game
 from cumulant.kernels import roots, tree
 from cumulant.kernels.rules import rules_of
+from cumulant.kernels.tree_layout import ENDED, Orders, Settings, Trees, Wave
 from cumulant.run.config import require
 
 Evaluate = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -112,7 +113,7 @@ class Search:
         self.trees = _trees(game, games, nodes)
         leaves = games * self.leaves + 1  # one more row: a path is written before it is known whether it ends in a leaf
         depth = min(nodes, game.max_moves + 1) + 1
-        self.wave = tree.Wave(
+        self.wave = Wave(
             planes=np.zeros((leaves, game.num_planes, game.rows, game.columns), np.float32),
             game=np.zeros(leaves, np.int32),
             leaf=np.zeros(leaves, np.int32),
@@ -120,7 +121,7 @@ class Search:
             nodes=np.zeros((leaves, depth), np.int32),
             actions=np.zeros((leaves, depth), np.int32),
         )
-        self.settings = tree.Settings(
+        self.settings = Settings(
             gumbel, config.exploration, config.exploration_base, config.first_play, config.forced, config.value_scale,
             config.visits_offset, config.rescale, config.solve,
         )  # fmt: skip
@@ -173,7 +174,7 @@ class Search:
             roots.gumbel_policy(trees, self.settings, orders, policy, action, value)
         else:
             roots.puct_policy(trees, self.settings, orders, policy, value)
-            over = trees.status[:, 0] == tree.ENDED
+            over = trees.status[:, 0] == ENDED
             action = np.where(over, -1, policy.argmax(-1))
         return Found(trees.visits[:, 0].copy(), policy, action, value, trees.prior[:, 0].copy())
 
@@ -185,7 +186,7 @@ class Search:
         """Drop all trees, as when the network has changed."""
         self.trees.count[:] = 0
 
-    def _orders(self, budget: np.ndarray, generator: np.random.Generator | None, explore: np.ndarray) -> tree.Orders:
+    def _orders(self, budget: np.ndarray, generator: np.random.Generator | None, explore: np.ndarray) -> Orders:
         shape, config = (self.games, self.game.num_actions), self.config
         noise = np.zeros(shape, np.float32)
         share = np.zeros(self.games, np.float32)
@@ -197,7 +198,7 @@ class Search:
             noise = generator.standard_gamma(config.noise_total / shape[1], shape).astype(np.float32) + 1e-20
             share[explore] = config.noise_share
             forced[:] = explore & (config.forced > 0.0)
-        return tree.Orders(
+        return Orders(
             np.zeros(self.games, np.int32), noise.astype(np.float32), share, forced, plan.astype(np.int32),
             self._schedule(tuple(plans.tolist())),
         )  # fmt: skip
@@ -242,9 +243,9 @@ def _pad(sequence: list[int], length: int) -> list[int]:
     return sequence + [-1] * (length - len(sequence))
 
 
-def _trees(game: Game, games: int, nodes: int) -> tree.Trees:
+def _trees(game: Game, games: int, nodes: int) -> Trees:
     node, action = (games, nodes), (games, nodes, game.num_actions)
-    return tree.Trees(
+    return Trees(
         count=np.zeros(games, np.int32),
         state=np.zeros((*node, game.state_size), np.int64),
         player=np.zeros(node, np.int8),

@@ -7,7 +7,8 @@ import math
 import numpy as np
 from numba import njit
 
-from cumulant.kernels.tree import EXPANDED, action_values, add_noise, completed_values, new_node, puct_score, set_prior
+from cumulant.kernels.tree import action_values, add_noise, completed_values, new_node, puct_score, set_prior
+from cumulant.kernels.tree_layout import EXPANDED
 from cumulant.kernels.twins import loop
 
 

@@ -10,8 +10,9 @@ from reference_search import Reference
 
 from cumulant.engine.search import Search, SearchConfig, halving
 from cumulant.envs.games.lookup import make_game
-from cumulant.kernels import rules, tree
+from cumulant.kernels import rules
 from cumulant.kernels.seen import Seen, Turns
+from cumulant.kernels.tree_layout import ENDED, EXPANDED
 
 SIMULATIONS = 60
 
@@ -155,7 +156,7 @@ def assert_sums_are_right(search, games):
             for a in np.flatnonzero(trees.visits[g, n]):
                 c = trees.child[g, n, a]
                 below = trees.visits[g, c].sum()
-                ended = trees.status[g, c] == tree.ENDED
+                ended = trees.status[g, c] == ENDED
                 assert trees.visits[g, n, a] == (trees.visits[g, n, a] if ended else 1 + below)
                 value = (
                     trees.visits[g, n, a] * trees.known[g, c]
@@ -218,7 +219,7 @@ def compare_noise():
     assert noisy.trees.prior[0, 0, 3] == 0.0, "column 4 is full"
     for g in range(12):  # below the root nothing is mixed in
         for n in range(1, noisy.trees.count[g]):
-            if noisy.trees.status[g, n] == tree.EXPANDED:
+            if noisy.trees.status[g, n] == EXPANDED:
                 logits = np.where(noisy.trees.prior[g, n] > 0, noisy.trees.logit[g, n], -np.inf)
                 np.testing.assert_allclose(noisy.trees.prior[g, n], torch.softmax(torch.tensor(logits), -1), rtol=1e-4)
 
