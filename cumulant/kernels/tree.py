@@ -11,6 +11,7 @@ are results for who takes it.
 from __future__ import annotations
 
 import math
+
 import numpy as np
 from numba import njit
 
