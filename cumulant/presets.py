@@ -58,6 +58,31 @@ _MINATAR_CONVOLVED = {
     "network": {"net": "auto"},
 }
 
+_A2C_MINATAR = {
+    "total_steps": 500_000,
+    "num_envs": 64,
+    "num_steps": 8,
+    "horizon": 64,
+    "learning_rate": 2e-3,
+    "eval_episodes": 20,
+}
+
+# Perceptrons: a fifth of the time of convolutions, and updates are what this budget is spent on.
+_DQN_MINATAR = {
+    "total_steps": 150_000,
+    "num_envs": 16,
+    "train_every": 4,
+    "warmup_steps": 5000,
+    "learning_rate": 1e-3,
+    "batch_size": 64,
+    "target_every": 500,
+    "double": True,
+    "network": {"net": "mlp", "hidden": (256, 128)},
+    "replay": {"n_step": 3},
+    "explore": {"epsilon": 1.0, "exploration": 0.4},
+    "eval_episodes": 20,
+}
+
 PRESETS: dict[tuple[str, str], Preset] = {
     ("ppo", "warfarin"): Preset(
         config={
@@ -243,6 +268,19 @@ PRESETS: dict[tuple[str, str], Preset] = {
         seen="return -82.2 over 5 seeds, interquartile mean (-82.0, -84.5, -83.5, -77.8, -81.0)",
         how="cumulant train a2c Acrobot-v1 --seeds 5",
     ),
+    ("dqn", "mountain-car"): Preset(
+        config={
+            "total_steps": 100_000,
+            "warmup_steps": 1000,
+            "target_every": 150,
+            "double": True,
+            "replay": {"n_step": 5},
+            "explore": {"strategy": "persistent", "epsilon": 1.0},
+            "eval_episodes": 20,
+        },
+        seen="return -105.5 over 5 seeds, interquartile mean (-107.4, -106.8, -102.2, -102.0, -114.8)",
+        how="cumulant train dqn MountainCar-v0 --seeds 5",
+    ),
     ("dqn", "acrobot"): Preset(
         config={
             "total_steps": 100_000,
@@ -278,5 +316,15 @@ PRESETS: dict[tuple[str, str], Preset] = {
         config=_MINATAR,
         seen="return 30.4 over 5 seeds (31.2, 30.8, 30.2, 30.4, 29.6)",
         how="cumulant train ppo minatar-freeway --seeds 5",
+    ),
+    ("a2c", "minatar-breakout"): Preset(
+        config=_A2C_MINATAR,
+        seen="return 6.1 over 5 seeds, interquartile mean (5.9, 8.0, 5.7, 6.3, 6.1)",
+        how="cumulant train a2c minatar-breakout --seeds 5",
+    ),
+    ("dqn", "minatar-breakout"): Preset(
+        config=_DQN_MINATAR,
+        seen="return 10.3 over 3 seeds (10.7, 10.2, 10.1)",
+        how="cumulant train dqn minatar-breakout --seeds 3",
     ),
 }

@@ -5,7 +5,9 @@ Nothing is imported before an environment that needs it is asked for.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import warnings
 from typing import Any
 
@@ -26,8 +28,9 @@ def optional(package: str, extra: str, env: str) -> Any:
         MissingPackage: If it is not installed (message names the extra).
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that there is no display, for example
+        # Such as that there is no display, or news that a package prints about environments nobody asked for.
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
             return importlib.import_module(package)
     except ImportError as problem:
         missing = problem.name or package

@@ -1,5 +1,9 @@
 """Goal environments: success at the episode's end is an outcome, in training and in evaluation."""
 
+import subprocess
+import sys
+from importlib.util import find_spec
+
 import gymnasium
 import numpy as np
 import pytest
@@ -87,3 +91,10 @@ def test_fetch_reach_is_a_goal_environment():
     assert played["success"].tolist() == [1.0] * 4
     assert (played["length"] == 50).all()
     assert (played["return"] > -10).all()
+
+
+@pytest.mark.skipif(find_spec("gymnasium_robotics") is None, reason="needs an extra: pip install 'cumulant[robotics]'")
+def test_an_extra_prints_no_news_of_its_own():
+    code = "from cumulant.envs.extras import announce; announce('FetchReach-v4')"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout + said.stderr == ""
