@@ -18,6 +18,9 @@ from cumulant.auditing import audit_algorithm as audit_algorithm
 from cumulant.auditing import audit_alignment as audit_alignment
 from cumulant.auditing import is_audit as is_audit
 from cumulant.auditing import resume_audit as resume_audit
+from cumulant.boards import analyse as analyse
+from cumulant.boards import find_game as find_game
+from cumulant.boards import find_player as find_player
 from cumulant.catalogue import copy as copy
 from cumulant.catalogue import default_config as default_config
 from cumulant.catalogue import listed_as_text, short_name
@@ -32,6 +35,7 @@ from cumulant.simulation import simulate as simulate
 from cumulant.spec import check_spec, check_trust, code_in, make_spec, read_spec, same_environment, whole, written_by
 from cumulant.sweeps import SweepResult as SweepResult
 from cumulant.sweeps import read_plan as read_plan
+from cumulant.tournament import arena as arena
 from cumulant.trained import evaluate_board, evaluate_text, is_board_policy, is_text_run, member
 from cumulant.trained import film as film
 from cumulant.trained import load as load

@@ -24,6 +24,9 @@ VERBS = {
     "compare": "put several runs side by side",
     "simulate": "let simulated patients live under a dose or a protocol; nothing is learned",
     "rank": "say which of two responses is better: preferences for a reward model",
+    "play": "play a board game against a run, a baseline or an engine; or let a program do so (GTP)",
+    "arena": "let players of a board game meet, each against each: Elo with intervals",
+    "analyse": "say what a player thinks of positions: one JSON object a line",
     "list": "list algorithms, environments, protocols and embedded data",
     "copy": "write an editable copy of an algorithm",
 }
