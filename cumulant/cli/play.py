@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cumulant import api
+from cumulant import __version__, api
 from cumulant.cli.arena import add_game
 from cumulant.cli.parsing import Parser, add_trust
 from cumulant.cli.train import parse_option
@@ -51,7 +51,7 @@ def run(words: list[str]) -> Any:
         if known.gtp:
             from cumulant.engine.gtp_server import GtpServer
 
-            GtpServer(game, player).serve(sys.stdin, _write)
+            GtpServer(game, player, __version__).serve(sys.stdin, _write)
         else:
             against_a_person(game, player, 1 if known.second else 0, _ask, print)
     finally:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from cumulant import __version__
 from cumulant.engine.players import RESIGNED, Player
 from cumulant.envs.games.game import Game
 from cumulant.errors import CumulantError
@@ -30,16 +29,17 @@ class GtpServer:
     Args:
         game: The game; its board size and komi are fixed, as the player learned them.
         player: Who answers genmove.
+        version: What is said when the program asks for it.
     """
 
-    def __init__(self, game: Game, player: Player) -> None:
+    def __init__(self, game: Game, player: Player, version: str = "") -> None:
         self.game, self.player = game, player
         self.moves: list[int] = []
         self.state = game.start()
         self._commands: dict[str, Callable[[list[str]], str]] = {
             "protocol_version": lambda words: "2",
             "name": lambda words: "Cumulant",
-            "version": lambda words: __version__,
+            "version": lambda words: version,
             "known_command": lambda words: "true" if words and words[0] in self._commands else "false",
             "list_commands": lambda words: "\n".join(self._commands),
             "quit": lambda words: "",
