@@ -63,7 +63,7 @@ def openings(game: Game, count: int, length: int, rng: np.random.Generator) -> l
     tries = 0
     while len(found) < count:
         tries += 1
-        state, moves = game.start(), []
+        state, moves = game.start(), list[int]()
         while len(moves) < length and np.isnan(game.outcome(state)):
             moves.append(int(rng.choice(game.legal_actions(state))))
             game.play(state, moves[-1])
