@@ -211,7 +211,7 @@ def gtp_player(command: str, game: Game, seconds: float) -> Player:
     """Return an engine as a player.
 
     Args:
-        command: Command line of the engine, such as ``gnugo --mode gtp --level 1 --chinese-rules``.
+        command: Command line of the engine, such as ``gnugo --mode gtp --level 1 --chinese-rules --capture-all-dead``.
         game: What is played; its moves are written as its ``action_name`` has them.
         seconds: How long an answer may take.
 
@@ -220,7 +220,9 @@ def gtp_player(command: str, game: Game, seconds: float) -> Player:
         PlayerFault: If it cannot be started or does not play on this board.
     """
     if not command.strip():
-        raise UsageError("gtp: needs a command: 'gtp:gnugo --mode gtp --level 1 --chinese-rules', for example")
+        raise UsageError(
+            "gtp: needs a command: 'gtp:gnugo --mode gtp --level 1 --chinese-rules --capture-all-dead', for example"
+        )
     if seconds <= 0:
         raise UsageError(f"seconds = {seconds:g}: an engine needs some time to answer")
     opponent, name = _Opponent(command, game, seconds), f"gtp:{command}"

@@ -29,6 +29,8 @@ def main():
         answer, sign = "", "="
         if command == "protocol_version":
             answer = "1" if mode == "old" else "2"
+        elif command == "boardsize" and mode == "big":
+            sign, answer = "?", "unacceptable size"
         elif command == "clear_board":
             heights, told = [0] * 8, 0
         elif command == "play":
