@@ -24,8 +24,10 @@ from gymnasium import spaces
 
 from cumulant.data.game_replay import GameReplay, Positions, WindowConfig
 from cumulant.engine.board_policy import BoardPolicy, NetEvaluator
+from cumulant.engine.sample_games import write_sample_games
 from cumulant.engine.search import Search, SearchConfig
 from cumulant.engine.strength import StrengthKeeper, evaluation
+from cumulant.engine.trained_players import board_player
 from cumulant.envs.games.game import Game
 from cumulant.envs.games.lookup import make_game
 from cumulant.kernels.rules import encode_rows, play_at_random, play_rows, rules_of
@@ -315,7 +317,9 @@ def train(config: Config, run: Run) -> BoardPolicy:
         run.log(**{"replay/window": replay.window, "search/evaluated": evaluator.share()})
         if (iteration + 1) % eval_every == 0 or iteration + 1 == total:
             keeper.update()
-    return keeper.finish()
+    policy = keeper.finish()
+    write_sample_games(board_player(policy, game, "alphazero", None), game, run.directory)
+    return policy
 
 
 def seeded(generator: torch.Generator) -> np.random.Generator:

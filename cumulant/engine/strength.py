@@ -14,6 +14,7 @@ import numpy as np
 
 from cumulant.engine.board_policy import BoardPolicy
 from cumulant.envs.games.game import Game
+from cumulant.envs.games.solved_positions import SETS, solved_positions
 from cumulant.kernels.rules import play_at_random, rules_of
 from cumulant.nn.board import BoardNet
 from cumulant.run.run import Run
@@ -44,6 +45,12 @@ def solved_sets(game: Game) -> dict[str, Solved]:
     """Return what is known of a game by name of the set; nothing of a game that nobody has solved."""
     if game.name == "tictactoe":
         return {"all": _every_position(game)}
+    if game.name == "connect_four":
+        sets = {name: solved_positions(name) for name in SETS}
+        return {
+            name: Solved(known.states, known.values == known.values.max(1, keepdims=True))
+            for name, known in sets.items()
+        }
     return {}
 
 

@@ -12,7 +12,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from cumulant.report import plots, text_html, video
+from cumulant.report import games, plots, text_html, video
 from cumulant.report.evaluation import Column, Comparison, Evaluation, Measure, Subgroup, Trajectories, default_column
 from cumulant.report.load import RunGroup, load
 from cumulant.report.markup import document, write_page
@@ -63,6 +63,7 @@ def page(group: RunGroup) -> str:
     if evaluation is not None:
         parts += [comparisons(evaluation), trajectories(evaluation.trajectories), _policy_map(evaluation)]
         parts += [_subgroups(evaluation), text_html.evaluation(evaluation)]
+    parts += [games.sections(group.first.path)]
     parts += [_terms(group), _seeds(group), _details(group)]
     manifest = group.first.manifest
     versions = manifest.get("versions")
