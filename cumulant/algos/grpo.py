@@ -28,6 +28,7 @@ from torch import Tensor
 
 from cumulant.engine.completions import draw_prompts, experience, of_completions, read_prompts, wanted
 from cumulant.engine.judgement import judge
+from cumulant.engine.ranks import add_up, add_up_gradients, share
 from cumulant.engine.scoring import Scorer, ScoringConfig
 from cumulant.engine.tuned import ComputeConfig, Tuned, TuningConfig
 from cumulant.maths.group import group_relative_advantage, leave_one_out_advantage
@@ -39,6 +40,7 @@ from cumulant.run.run import Run
 
 CATEGORY = "language model"
 USE = "answers that a program can check (--reward module:function); needs no reward model and no value function"
+IN_PARALLEL = True  # several processes may train together, as torchrun starts them
 
 
 @dataclass(frozen=True)
@@ -213,21 +215,23 @@ def train(config: Config, run: Run) -> dict[str, Any]:
 
         optimizer.param_groups[0]["lr"] = config.learning_rate * min(1.0, (iteration + 1) / (config.warmup_steps + 1))
         for _ in range(config.epochs):
-            parts: list[Losses] = []
+            logp, entropy, sums = torch.zeros_like(seen.logp), torch.zeros_like(seen.logp), seen.logp.new_zeros(2)
             order = torch.randperm(config.batch_size, generator=shuffle_rng)
             for index in order.tensor_split(config.minibatches):
                 weight = torch.zeros(config.batch_size, device=tuned.device)
                 weight[index] = weights(learned[index], config)
                 optimizer.zero_grad()
-                for rows in index.split(config.micro_batch):
+                mine = index[share(len(index))]  # of several processes, each of which has written all answers
+                for rows in mine.split(config.micro_batch) if len(mine) else ():
                     losses = minibatch_loss(tuned, batch.rows(rows), config, weight[rows])
                     losses.total.backward()
-                    parts.append(Losses(*(x.detach() for x in losses)))
+                    logp[rows], entropy[rows] = losses.logp.detach(), losses.entropy
+                    sums += torch.stack([losses.policy, losses.kl]).detach()
+                add_up_gradients(trained)
                 grad_norm = torch.nn.utils.clip_grad_norm_(trained, config.max_grad_norm)
                 optimizer.step()
-            logp, entropy = torch.cat([part.logp for part in parts]), torch.cat([part.entropy for part in parts])
-            logp_old, here = seen.logp[order], learned[order]
-            moved = masked_mean(kl_estimate(logp_old, logp, "k3"), here).item()
+            logp, entropy, sums = add_up(logp), add_up(entropy), add_up(sums)
+            moved = masked_mean(kl_estimate(seen.logp, logp, "k3"), learned).item()
             if config.target_kl is not None and moved > config.target_kl:
                 break
 
@@ -239,12 +243,12 @@ def train(config: Config, run: Run) -> dict[str, Any]:
                 "group/equal": (advantage == 0.0).all(1).double().mean().item(),  # groups that teach nothing
                 "kl/nats": masked_sum(kl_estimate(seen.logp, seen.logp_ref, "k3"), seen.real).item() / len(learned),
                 "kl/coefficient": config.beta,
-                "loss/policy": sum(part.policy.item() for part in parts) / config.minibatches,
-                "loss/kl": sum(part.kl.item() for part in parts) / config.minibatches,
+                "loss/policy": sums[0].item() / config.minibatches,
+                "loss/kl": sums[1].item() / config.minibatches,
                 "loss/grad_norm": float(grad_norm),
                 "policy/kl": moved,
-                "policy/entropy": masked_mean(entropy, here).item(),
-                "policy/clip_fraction": masked_mean(clip_fraction(logp, logp_old, config.clip), here).item(),
+                "policy/entropy": masked_mean(entropy, learned).item(),
+                "policy/clip_fraction": masked_mean(clip_fraction(logp, seen.logp, config.clip), learned).item(),
             },
         )
         run.log_samples(seen.samples[:2])

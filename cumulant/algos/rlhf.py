@@ -34,6 +34,7 @@ from cumulant.engine.completions import (
     wanted,
 )
 from cumulant.engine.judgement import judge
+from cumulant.engine.ranks import add_up, add_up_gradients, share
 from cumulant.engine.scoring import Scorer, ScoringConfig
 from cumulant.engine.tuned import ComputeConfig, Critic, Tuned, TuningConfig
 from cumulant.maths.kl import adaptive_coefficient, kl_estimate
@@ -48,6 +49,7 @@ CATEGORY = "language model"
 USE = (
     "to make a language model's answers score higher under a reward model or any function, without losing its language"
 )
+IN_PARALLEL = True  # several processes may train together, as torchrun starts them
 
 
 @dataclass(frozen=True)
@@ -302,8 +304,7 @@ def train(config: Config, run: Run) -> dict[str, Any]:
     prompts = read_prompts(config.env, "train", tuned, config.max_new_tokens)
     read_prompts(config.env, "held-out", tuned, config.max_new_tokens)  # what is wrong there is to be said now
     frozen_values = config.critic.value_features == "frozen"
-    critic = Critic(tuned.width * (2 if frozen_values and tuned.first_layer else 1), fitted=frozen_values)
-    critic.to(tuned.device)
+    critic = Critic(tuned.width * (2 if frozen_values and tuned.first_layer else 1), frozen_values).to(tuned.device)
     regression = (config.critic.value_ridge, config.critic.value_memory)
     groups: list[dict[str, Any]] = [{"params": list(tuned.trainable.values()), "lr": config.learning_rate}]
     if not frozen_values:
@@ -329,8 +330,7 @@ def train(config: Config, run: Run) -> dict[str, Any]:
         kl = kl_estimate(seen.logp, seen.logp_ref, config.kl.kl_estimate)  # shapes the reward, and is what is reported
         lower, features = seen.frozen.lower, value_features(seen) if frozen_values else None
         with torch.no_grad():
-            states = features
-            if states is None:
+            if (states := features) is None:
                 states = completion_states(tuned.hidden(seen.ids, seen.mask, lower), seen.real)
             value = critic(states)
         advantage = token_advantage(seen.reward, kl, value, seen.real, price.beta, config.gamma, config.lam)
@@ -341,20 +341,22 @@ def train(config: Config, run: Run) -> dict[str, Any]:
         for group, rate in zip(optimizer.param_groups, rates):
             group["lr"] = rate * step_size(config, iteration)
         for _ in range(config.epochs):
-            parts: list[Losses] = []
+            logp, entropy, sums = torch.zeros_like(seen.logp), torch.zeros_like(seen.logp), seen.logp.new_zeros(2)
             order = torch.randperm(config.batch_size, generator=shuffle_rng)
             for index in order.tensor_split(config.minibatches):
                 count = learned[index].sum().clamp(min=1)
                 optimizer.zero_grad()
-                for rows in index.split(config.micro_batch):
+                mine = index[share(len(index))]  # of several processes, each of which has written all completions
+                for rows in mine.split(config.micro_batch) if len(mine) else ():
                     losses = minibatch_loss(tuned, critic, batch.rows(rows), config, count)
                     losses.total.backward()
-                    parts.append(Losses(*(x.detach() for x in losses)))
+                    logp[rows], entropy[rows] = losses.logp.detach(), losses.entropy
+                    sums += torch.stack([losses.policy, losses.value]).detach()
+                add_up_gradients(trained)
                 grad_norm = torch.nn.utils.clip_grad_norm_(trained, config.max_grad_norm)
                 optimizer.step()
-            logp, entropy = torch.cat([part.logp for part in parts]), torch.cat([part.entropy for part in parts])
-            logp_old, here = seen.logp[order], learned[order]
-            moved = masked_mean(kl_estimate(logp_old, logp, "k3"), here).item()
+            logp, entropy, sums = add_up(logp), add_up(entropy), add_up(sums)
+            moved = masked_mean(kl_estimate(seen.logp, logp, "k3"), learned).item()
             if config.target_kl is not None and moved > config.target_kl:
                 break
 
@@ -370,12 +372,12 @@ def train(config: Config, run: Run) -> dict[str, Any]:
                 "reward/trained": seen.reward.mean().item(),
                 "kl/nats": nats,
                 "kl/coefficient": price.beta,
-                "loss/policy": sum(part.policy.item() for part in parts) / config.minibatches,
-                "loss/value": sum(part.value.item() for part in parts) / config.minibatches,
+                "loss/policy": sums[0].item() / config.minibatches,
+                "loss/value": sums[1].item() / config.minibatches,
                 "loss/grad_norm": float(grad_norm),
                 "policy/kl": moved,
-                "policy/entropy": masked_mean(entropy, here).item(),
-                "policy/clip_fraction": masked_mean(clip_fraction(logp, logp_old, config.clip), here).item(),
+                "policy/entropy": masked_mean(entropy, learned).item(),
+                "policy/clip_fraction": masked_mean(clip_fraction(logp, seen.logp, config.clip), learned).item(),
             },
         )
         run.log_samples(seen.samples)

@@ -79,7 +79,8 @@ def _cards(align: AlignData) -> str:
     sft, reward_model = align.stage("sft"), align.stage("reward_model")
     if sft is not None:
         value = _data(sft.labels, 0) if sft.labels is not None else duration(sft.seconds)
-        unit, lines = "", [f"texts by people · {duration(sft.seconds)}"] if sft.labels is not None else []
+        parts = [] if sft.labels is None else ["texts by people", *([duration(sft.seconds)] if sft.seconds else [])]
+        unit, lines = "", [" · ".join(parts)] if parts else []
         text = "Imitates texts that people wrote, token by token. All others start from it and are measured against it."
         cards.append(_card("SFT", value, unit, lines, text))
     if reward_model is not None and align.accuracy is not None:

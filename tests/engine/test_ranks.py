@@ -87,12 +87,22 @@ def test_two_processes_give_the_losses_of_one_and_can_be_resumed(place):
     assert (place / "two/model/model.safetensors").read_bytes() == whole
 
 
+WRITES = {
+    "reward": "{place}/reward.py:codes",
+    "reference_samples": 8,
+    "max_new_tokens": 6,
+    "eval_prompts": 2,
+    "micro_batch": 2,
+}
 STAGES = {
     "sft of all weights": ("sft", {"lora_rank": 0, "context": 40, "eval_examples": 4, "sample_tokens": 4}),
     "sft of adapters": ("sft", {"lora_rank": 2, "context": 40, "eval_examples": 4, "sample_tokens": 4}),
     "reward model": ("reward_model", {"depth": 1.0, "trained_layers": 1, "context": 40}),
     "dpo of all weights": ("dpo", {"lora_rank": 0, "max_new_tokens": 4, "eval_pairs": 2}),
     "dpo of adapters": ("dpo", {"lora_rank": 2, "max_new_tokens": 4, "eval_pairs": 2}),
+    "rlhf of adapters": ("rlhf", {**WRITES, "lora_rank": 2}),
+    "rlhf with values in training": ("rlhf", {**WRITES, "lora_rank": 0, "value_features": "policy", "epochs": 2}),
+    "grpo": ("grpo", {**WRITES, "lora_rank": 2, "batch_size": 6, "group_size": 3}),
     "one pair for two": ("dpo", {"lora_rank": 2, "batch_size": 1, "max_new_tokens": 4, "eval_pairs": 2}),
     "one pair for two, scored": ("reward_model", {"batch_size": 1, "depth": 1.0, "trained_layers": 2, "context": 40}),
 }
@@ -125,7 +135,11 @@ def stages(place):
     )  # fmt: skip
     save_model(Llama(shape, torch.Generator().manual_seed(0)), tokenizer, place / "model")
     shared = {"model": str(place / "model"), "precision": "float32", "batch_size": 5, "total_steps": 4}
-    wanted = [(algo, str(place / "rows.jsonl"), port(), shared | fields) for algo, fields in STAGES.values()]
+    (place / "reward.py").write_text("def codes(prompts, texts): return [sum(map(ord, text)) % 11 for text in texts]")
+    wanted = []
+    for algo, fields in STAGES.values():
+        named = {key: value.format(place=place) if isinstance(value, str) else value for key, value in fields.items()}
+        wanted.append((algo, str(place / "rows.jsonl"), port(), shared | named))
     (place / "stages.json").write_text(json.dumps(wanted))
     about = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1", "OMP_NUM_THREADS": "1"}
     started = [
