@@ -28,7 +28,7 @@ from cumulant.report.evaluation import (
     Trajectories,
     default_column,
 )
-from cumulant.report.wording import brief, number, plain, plain_lines
+from cumulant.report.wording import brief, number, outcome_name, plain, plain_lines
 
 # Far above any real evaluation; a page with a million rows would be one way to do harm.
 MOST_ROWS, MOST_CASES, MOST_POINTS = 60, 12, 2000
@@ -56,7 +56,7 @@ def parse_evaluation(raw: object) -> Evaluation:
     total = _measure({"mean": source.get("return_mean"), "interval": source.get("return_interval")})
     if total is not None:
         measures["return"] = total
-    outcomes = part("outcomes", _measures, None)
+    outcomes = part("outcomes", _outcomes, None)
     measures |= outcomes or {}
     figures = part("figures", _figures, None) or {}
     measures |= {key: measure for key, (measure, _) in figures.items()}
@@ -151,6 +151,16 @@ def _measure(value: object) -> Measure | None:
 def _measures(value: object) -> dict[str, Measure]:
     found = {plain(key, 60): _measure(entry) for key, entry in list(_object(value).items())[:MOST_ROWS]}
     return {key: measure for key, measure in found.items() if measure is not None}
+
+
+def _outcomes(value: object) -> dict[str, Measure]:
+    """Return outcomes as an environment records them, in the units in which they are shown (a share in percent)."""
+    scaled = {}
+    for key, measure in _measures(value).items():
+        factor = outcome_name(key).factor
+        low, high = (end if end is None else factor * end for end in (measure.low, measure.high))
+        scaled[key] = Measure(factor * measure.mean, low, high)
+    return scaled
 
 
 def _columns(value: object) -> tuple[Column, ...]:
@@ -298,6 +308,6 @@ def _table(raw: object) -> TextTable:
 
 def _agent_seed(raw: object) -> AgentSeed:
     entry = _object(raw)
-    measures = _measures(entry.get("outcomes") or {})
+    measures = _outcomes(entry.get("outcomes") or {})
     total = _measure({"mean": entry.get("return_mean"), "interval": entry.get("return_interval")})
     return AgentSeed(plain(entry.get("seed", ""), 40), ({"return": total} if total else {}) | measures)

@@ -75,6 +75,15 @@ def test_a_measure_needs_a_mean() -> None:
     assert known.measures["c"].mean == 2.0
 
 
+def test_shares_are_shown_in_percent() -> None:
+    share = {"mean": 0.5, "interval": [0.25, 0.75]}
+    known = parse_evaluation({"outcomes": {"value_kept_all": share, "length": share}})
+    column = next(column for column in known.columns if column.key == "value_kept_all")
+    shown = known.measures["value_kept_all"]
+    assert (column.unit, shown.mean, shown.low, shown.high) == ("%", 50.0, 25.0, 75.0)
+    assert known.measures["length"].mean == 0.5
+
+
 def test_values_that_are_no_numbers_leave_a_gap(tmp_path: Path) -> None:
     place = fake_runs.write_run(tmp_path / "run", iterations=3)
     rows = [{"steps": 1, "a": 1.0}, {"steps": 2, "a": "x"}, {"steps": 3, "a": None}, {"steps": 4}, {"steps": 5, "a": 5}]
