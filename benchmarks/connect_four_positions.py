@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cumulant.envs.games import rollouts
+from cumulant.engine.rollouts import tree_search
 from cumulant.envs.games.lookup import make_game
 from cumulant.envs.games.solved_positions import SETS
 from cumulant.envs.games.solver_connect_four import NO_MOVE, Solver, position
@@ -28,7 +28,7 @@ def play_on(game, state, stones, strong, rng):
     """Choose a move as the players of a set do."""
     if not strong or stones < 2:
         return int(rng.choice(game.legal_actions(state)))
-    visits = rollouts.search(game, state[None], 10_000, int(rng.integers(2**31)))[0][0].astype(float)
+    visits = tree_search(game, state[None], 10_000, int(rng.integers(2**31)))[0][0].astype(float)
     return int(rng.choice(len(visits), p=visits / visits.sum()) if stones < 8 else visits.argmax())
 
 

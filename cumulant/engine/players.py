@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from cumulant.envs.games import alphabeta, minimax, rollouts
+from cumulant.engine.rollouts import alpha_beta, tree_search
+from cumulant.envs.games import minimax
 from cumulant.envs.games.game import Game
 from cumulant.errors import ConfigError, UsageError, did_you_mean
 
@@ -118,7 +119,7 @@ def _mcts(game: Game, seed: int, number: int | None) -> Player:
     rng = np.random.default_rng(seed)
 
     def analyse(states: np.ndarray, moves: Sequence[Moves]) -> Analysis:
-        visits, values = rollouts.search(game, states, number, int(rng.integers(2**62)))
+        visits, values = tree_search(game, states, number, int(rng.integers(2**62)))
         return Analysis(visits.argmax(1), values, visits, visits / visits.sum(1, keepdims=True))
 
     return Player(f"mcts:{number}", lambda states, moves: analyse(states, moves).action, analyse=analyse)
@@ -128,7 +129,7 @@ def _alpha_beta(game: Game, seed: int, number: int | None) -> Player:
     assert number is not None
 
     def analyse(states: np.ndarray, moves: Sequence[Moves]) -> Analysis:
-        values = alphabeta.search(game, states, number)
+        values = alpha_beta(game, states, number)
         best = values.argmax(1)
         return Analysis(best, np.clip(values.max(1), -1.0, 1.0), None, np.eye(game.num_actions)[best])
 

@@ -17,7 +17,7 @@ from cumulant.envs.games.game import Game
 from cumulant.run.checkpoint import write_atomic
 
 FILE = "games.json"
-_BOARDS, _MOVES = 6, 10
+_BOARDS, _MOVES = 4, 10
 
 
 def write_sample_games(player: Player, game: Game, directory: Path, opponent: str = "mcts:200", seed: int = 0) -> None:

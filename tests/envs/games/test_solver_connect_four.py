@@ -69,6 +69,20 @@ def test_every_move_scores_as_by_brute_force(stones):
         assert solver.score(*position(moves)) == max(expected)
 
 
+@pytest.mark.parametrize(
+    ("moves", "score"),
+    [
+        ("2252576253462244111563365343671351441", -1),
+        ("7422341735647741166133573473242566", 1),
+        ("23163416124767223154467471272416755633", 0),
+        ("4226111412113275256335534443264375577676", 0),
+    ],
+)
+def test_scores_are_those_of_a_published_test_set(moves, score):
+    """The first lines of the end-game set with which Pascal Pons measures his solver."""
+    assert Solver().score(*position(moves)) == score
+
+
 def test_a_table_that_has_seen_other_positions_changes_nothing():
     rng, old = np.random.default_rng(3), Solver()
     for _ in range(12):

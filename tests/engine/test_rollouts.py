@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cumulant.envs.games import alphabeta, rollouts
+from cumulant.engine import rollouts
 from cumulant.envs.games.lookup import make_game
 from cumulant.envs.games.minimax import Table
 
@@ -11,7 +11,7 @@ from cumulant.envs.games.minimax import Table
 def test_every_simulation_is_a_visit_of_a_legal_action():
     game = make_game("connect_four")
     states = np.stack([game.start(), game.position(list("111111")), game.position(list("4444442"))])
-    visits, values = rollouts.search(game, states, 50, seed=1)
+    visits, values = rollouts.tree_search(game, states, 50, seed=1)
     assert visits.sum(1).tolist() == [50, 50, 50]
     assert visits[1, 0] == visits[2, 3] == 0
     assert visits.sum(0).min() > 0
@@ -24,24 +24,24 @@ def test_every_simulation_is_a_visit_of_a_legal_action():
 def test_a_win_is_taken_and_a_threat_is_met(name, moves, best):
     game = make_game(name)
     states = game.position(list(moves))[None]
-    visits, values = rollouts.search(game, states, 3000, seed=0)
+    visits, values = rollouts.tree_search(game, states, 3000, seed=0)
     assert visits[0].argmax() == best
     wins = name == "tictactoe" or len(moves) == 6
     assert not wins or values[0] > 0.9
-    found = alphabeta.search(game, states, 2)
+    found = rollouts.alpha_beta(game, states, 2)
     assert found[0].argmax() == best
-    assert not wins or found[0].max() >= alphabeta.DECIDED
+    assert not wins or found[0].max() >= rollouts.DECIDED
 
 
 def test_the_answer_depends_on_position_and_seed_alone():
     game = make_game("connect_four")
     states = np.stack([game.start(), game.position(list("44"))])
-    both = rollouts.search(game, states, 100, seed=5)
-    alone = rollouts.search(game, states[1:], 100, seed=5)
+    both = rollouts.tree_search(game, states, 100, seed=5)
+    alone = rollouts.tree_search(game, states[1:], 100, seed=5)
     assert np.array_equal(both[0][1], alone[0][0])
     assert both[1][1] == alone[1][0]
-    assert not np.array_equal(both[0], rollouts.search(game, states, 100, seed=6)[0])
-    assert np.array_equal(alphabeta.search(game, states, 3)[1], alphabeta.search(game, states[1:], 3)[0])
+    assert not np.array_equal(both[0], rollouts.tree_search(game, states, 100, seed=6)[0])
+    assert np.array_equal(rollouts.alpha_beta(game, states, 3)[1], rollouts.alpha_beta(game, states[1:], 3)[0])
 
 
 def test_alpha_beta_to_the_end_is_the_complete_table():
@@ -52,7 +52,7 @@ def test_alpha_beta_to_the_end_is_the_complete_table():
     for index in rng.choice(len(keys), 60, replace=False):
         state = np.frombuffer(keys[index], np.int64).copy()
         if np.isnan(game.outcome(state)):
-            values = alphabeta.search(game, state[None], 9)[0]
+            values = rollouts.alpha_beta(game, state[None], 9)[0]
             assert np.sign(values.max()) == np.sign(table.values[keys[index]])
             assert values.argmax() in np.flatnonzero(table.move_values(state) == table.move_values(state).max())
 
@@ -61,8 +61,8 @@ def test_alpha_beta_looks_as_far_as_it_is_told():
     """X threatens to complete a row two moves on; depth 1 does not see it, depth 2 does."""
     game = make_game("connect_four")
     state = game.position(list("1122377"))  # O to move: X wins on 4 unless O takes it
-    shallow, deep = (alphabeta.search(game, state[None], depth)[0] for depth in (1, 2))
-    assert shallow.min() > -alphabeta.DECIDED
+    shallow, deep = (rollouts.alpha_beta(game, state[None], depth)[0] for depth in (1, 2))
+    assert shallow.min() > -rollouts.DECIDED
     others = [0, 1, 2, 4, 5, 6]
-    assert deep[3] > -alphabeta.DECIDED
-    assert (deep[others] <= np.maximum(deep[3], -alphabeta.DECIDED)).all()
+    assert deep[3] > -rollouts.DECIDED
+    assert (deep[others] <= np.maximum(deep[3], -rollouts.DECIDED)).all()
