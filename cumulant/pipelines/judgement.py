@@ -176,7 +176,7 @@ def judge(directory: Path, recipe: Recipe, seconds: Mapping[str, float]) -> dict
         "preset": recipe.preset,
         "notice": recipe.notice,
         "seed": recipe.seed,
-        "base": recipe.base.removeprefix("@"),
+        "base": "a model from nothing" if recipe.base.startswith("@") else recipe.base,
         "data": judges.about(recipe.data),
         "seconds": round(sum(seconds.values()), 1),
         "rule": {"text": str(rule), **vars(rule)},

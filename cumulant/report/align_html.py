@@ -89,7 +89,8 @@ def _cards(align: AlignData) -> str:
         cards.append(_card("Reward model", *_big("accuracy", align.accuracy), ["right on human pairs", *lines], text))
     best, loosest, dpo = align.best, align.loosest, align.model("dpo")
     if best is not None:
-        text = "Writes, is scored by the reward model, and moves to what scores well; beta times KL holds it near SFT."
+        held = "beta times KL holds it near SFT" if best.beta else "nothing holds it near SFT"
+        text = f"Writes, is scored by the reward model, and moves to what scores well; {held}."
         cards.append(_model_card(align, best, text, True))
     if loosest is not None:
         text = "Over-optimised: with less hold the reward rises further, and the texts that people want are gone."

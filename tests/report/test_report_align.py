@@ -54,6 +54,14 @@ def _shown(align: AlignData, width: int) -> list[str]:
 # --- the page ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("beta", "held"), [(0.2, "beta times KL holds it"), (0.0, "nothing holds it")])
+def test_what_held_the_best_model_is_said_of_it(tmp_path: Path, beta: float, held: str) -> None:
+    made = fake_align.judgement()
+    made["models"] = [model for model in made["models"] if model["beta"] in (None, beta)]
+    (card,) = re.findall(r"moves to what scores well; ([^<]*) near SFT", page(_parsed(made, tmp_path)))
+    assert card == held
+
+
 def test_every_figure_of_every_model_is_in_the_page_as_it_was_recorded(place: Path) -> None:
     read = Page(write_report(place).read_text())
     recorded = {value for value, _ in read.data}
