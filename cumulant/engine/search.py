@@ -126,6 +126,7 @@ class Search:
             config.visits_offset, config.rescale, config.solve,
         )  # fmt: skip
         self._mask = np.zeros(game.num_actions, np.uint8)
+        self._value, self._added = np.zeros(game.num_actions), np.zeros(game.num_actions)
         self._places = np.zeros(nodes, np.int32)
         self._schedules: dict[tuple[int, ...], np.ndarray] = {}
 
@@ -162,7 +163,9 @@ class Search:
             roots.renew_noise(trees, self.rules, orders, self._mask)
         orders.left[:] = np.maximum(budget - trees.total[:, 0], 0)
         while True:
-            count = tree.gather(trees, self.rules, self.settings, orders, self.wave, self.leaves)
+            count = tree.gather(
+                trees, self.rules, self.settings, orders, self.wave, self.leaves, self._value, self._added
+            )
             if count:
                 logits, values = self.evaluate(self.wave.planes[:count])
                 tree.expand(trees, self.rules, self.settings, orders, self.wave, count, logits, values, self._mask)
@@ -246,6 +249,7 @@ def _pad(sequence: list[int], length: int) -> list[int]:
 def _trees(game: Game, games: int, nodes: int) -> Trees:
     node, action = (games, nodes), (games, nodes, game.num_actions)
     return Trees(
+        moves=(0,) * game.num_actions,
         count=np.zeros(games, np.int32),
         state=np.zeros((*node, game.state_size), np.int64),
         player=np.zeros(node, np.int8),

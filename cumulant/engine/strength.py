@@ -14,6 +14,7 @@ import numpy as np
 
 from cumulant.engine.board_policy import BoardPolicy
 from cumulant.envs.games.game import Game
+from cumulant.envs.games.minimax import Table
 from cumulant.envs.games.solved_positions import SETS, solved_positions
 from cumulant.kernels.rules import play_at_random, rules_of
 from cumulant.nn.board import BoardNet
@@ -36,8 +37,12 @@ class Solved(NamedTuple):
     keeps: np.ndarray
 
     def share(self, actions: np.ndarray) -> float:
-        """Return in which share of the positions the move keeps the value."""
-        return float(np.take_along_axis(self.keeps, actions[:, None], 1).mean())
+        """Return in how many of the positions the move keeps the value, in percent."""
+        return 100.0 * float(self.kept(actions).mean())
+
+    def kept(self, actions: np.ndarray) -> np.ndarray:
+        """Return where the move keeps the value, ``[N]`` bool."""
+        return np.take_along_axis(self.keeps, actions[:, None], 1)[:, 0]
 
 
 @functools.cache
@@ -55,42 +60,24 @@ def solved_sets(game: Game) -> dict[str, Solved]:
 
 
 def _every_position(game: Game) -> Solved:
-    """Return every position of a small game that is no mirror image of another one, by searching it all."""
-    values: dict[bytes, float] = {}
-    moves: dict[bytes, np.ndarray] = {}
-
-    def value(state: np.ndarray) -> float:
-        key = state.tobytes()
-        if key not in values:
-            result = float(game.outcome(state))
-            if result == result:
-                values[key] = result
-            else:
-                worth = np.full(game.num_actions, -2.0)
-                for action in game.legal_actions(state):
-                    after = state.copy()
-                    game.play(after, action)
-                    same = game.player(after) == game.player(state)
-                    worth[action] = value(after) if same else -value(after)
-                values[key], moves[key] = float(worth.max()), worth
-        return values[key]
-
-    value(game.start())
+    """Return every position of a small game in which moves differ in value, one of each set of mirror images."""
+    table = Table(game)
     states, keeps, seen = [], [], set()
-    for key, worth in moves.items():
+    for key in table.values:
         state = np.frombuffer(key, np.int64)
+        values = table.move_values(state)
+        worth = np.where(np.isinf(values), np.nan, np.sign(values))
         planes = game.planes(state).reshape(game.num_planes, -1)
         image = min(planes[:, points].tobytes() for points in game.symmetries_points)
-        keep = worth == worth.max()
-        if image not in seen and keep.sum() < (worth > -2.0).sum():
+        if image not in seen and len(np.unique(worth[~np.isnan(worth)])) > 1:
             seen.add(image)
             states.append(state)
-            keeps.append(keep)
+            keeps.append(worth == np.nanmax(worth))
     return Solved(np.stack(states), np.stack(keeps))
 
 
 def measure(policy: BoardPolicy, simulations: int) -> dict[str, float]:
-    """Return the shares of value-preserving moves: ``value_kept_SET`` with search, ``network_kept_SET`` without."""
+    """Return the percentages of value-preserving moves: ``value_kept_SET`` with search, ``network_kept_SET`` without."""
     found = {}
     for name, known in solved_sets(policy.game).items():
         searched = policy.search(known.states, simulations)
@@ -157,8 +144,7 @@ def evaluation(policy: BoardPolicy, simulations: int, games: int = 100, seed: in
     for name, known in solved_sets(policy.game).items():
         searched = policy.search(known.states, simulations)
         for key, actions in (("value_kept", searched.action), ("network_kept", searched.prior.argmax(-1))):
-            kept = np.take_along_axis(known.keeps, actions[:, None], 1)[:, 0].astype(float)
-            share, lower, upper = mean_interval(kept)
+            share, lower, upper = mean_interval(100.0 * known.kept(actions))
             outcomes[f"{key}_{name}"] = {"mean": share, "interval": [lower, upper]}
     return {
         "schema": 1,

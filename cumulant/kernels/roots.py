@@ -37,6 +37,7 @@ def gumbel_policy(trees, settings, orders, policy, best, value):  # type: ignore
             continue
         action_values(trees, g, 0, settings.solve, values)
         mixed = completed_values(
+            trees.moves,
             values,
             prior,
             visits,

@@ -18,6 +18,11 @@ from numba import njit
 from cumulant.kernels.tree_layout import ENDED, EXPANDED, WAITING
 from cumulant.kernels.twins import loop, twin
 
+# Without reference counts, which cost half of the time: these functions make no arrays. NaN and infinity keep their meaning.
+_compiled = njit(
+    cache=True, nogil=True, _nrt=False, error_model="numpy", fastmath={"contract", "afn", "reassoc", "arcp", "nsz"}
+)
+
 
 @twin("cumulant.maths.planning.puct_score")
 @njit(inline="always")
@@ -29,10 +34,10 @@ def puct_score(value, prior, visits, total, exploration, exploration_base):  # t
 
 @twin("cumulant.maths.planning.completed_values")
 @njit(inline="always")
-def completed_values(value, prior, visits, node_value, scale, visits_offset, rescale, out):  # type: ignore[no-untyped-def]
+def completed_values(moves, value, prior, visits, node_value, scale, visits_offset, rescale, out):  # type: ignore[no-untyped-def]
     """Write what each action adds to its logit, ``out [A]``; return the mixed value."""
     total, most, tried_prior, tried_value = 0.0, 0.0, 0.0, 0.0
-    for a in range(prior.shape[0]):
+    for a in range(len(moves)):
         if prior[a] > 0.0 and visits[a] > 0:
             total += visits[a]
             most = max(most, float(visits[a]))
@@ -40,7 +45,7 @@ def completed_values(value, prior, visits, node_value, scale, visits_offset, res
             tried_value += prior[a] * value[a]
     mixed = (node_value + total * (tried_value / max(tried_prior, 1e-30))) / (1.0 + total)
     low, high = np.inf, -np.inf
-    for a in range(prior.shape[0]):
+    for a in range(len(moves)):
         if prior[a] > 0.0:
             out[a] = value[a] if visits[a] > 0 else mixed
             low, high = min(low, out[a]), max(high, out[a])
@@ -49,7 +54,7 @@ def completed_values(value, prior, visits, node_value, scale, visits_offset, res
     else:
         low, spread = -1.0, 2.0
     weight = (visits_offset + most) * scale
-    for a in range(prior.shape[0]):
+    for a in range(len(moves)):
         out[a] = weight * (out[a] - low) / spread if prior[a] > 0.0 else 0.0
     return mixed
 
@@ -58,7 +63,7 @@ def completed_values(value, prior, visits, node_value, scale, visits_offset, res
 @njit(inline="always")
 def action_values(trees, g, n, solve, out):  # type: ignore[no-untyped-def]
     """Write the value of each action that was tried at a node, ``out [A]``: what is proven, or else the mean."""
-    for a in range(out.shape[0]):
+    for a in range(len(trees.moves)):
         visits = trees.visits[g, n, a]
         if visits > 0:
             out[a] = trees.value_sum[g, n, a] / visits
@@ -76,7 +81,7 @@ def choose_puct(trees, settings, g, n, forced, value):  # type: ignore[no-untype
     action_values(trees, g, n, settings.solve, value)
     untried = (trees.raw[g, n] + trees.value_total[g, n]) / (1.0 + total) - settings.first_play
     best, best_score = -1, -np.inf
-    for a in range(value.shape[0]):
+    for a in range(len(trees.moves)):
         prior, visits = trees.prior[g, n, a], trees.visits[g, n, a]
         if prior <= 0.0:
             continue
@@ -105,19 +110,33 @@ def _is_known(trees, g, n, a):  # type: ignore[no-untyped-def]
 def choose_gumbel(trees, settings, orders, g, n, value, added):  # type: ignore[no-untyped-def]
     """Return the action that sequential halving, or below the root the improved policy, tries next; the last two are scratch."""
     visits, logit, prior, total = trees.visits[g, n], trees.logit[g, n], trees.prior[g, n], trees.total[g, n]
+    best, best_score = -1, -np.inf
+    if total == 0 and n != 0:  # every move has the same value
+        for a in range(len(trees.moves)):
+            if prior[a] > best_score and prior[a] > 0.0:
+                best, best_score = a, prior[a]
+        return best
     action_values(trees, g, n, settings.solve, value)
     completed_values(
-        value, prior, visits, trees.raw[g, n], settings.value_scale, settings.visits_offset, settings.rescale, added
+        trees.moves,
+        value,
+        prior,
+        visits,
+        trees.raw[g, n],
+        settings.value_scale,
+        settings.visits_offset,
+        settings.rescale,
+        added,
     )
-    best, best_score, legal, highest = -1, -np.inf, 0, -np.inf
-    for a in range(value.shape[0]):
+    legal, highest = 0, -np.inf
+    for a in range(len(trees.moves)):
         if prior[a] > 0.0:
             legal += 1
             highest = max(highest, logit[a] + added[a])
     if n == 0:
         schedule = orders.schedules[orders.plan[g], min(legal, orders.schedules.shape[1] - 1)]
         considered = schedule[min(total, schedule.shape[0] - 1)]
-        for a in range(value.shape[0]):
+        for a in range(len(trees.moves)):
             if prior[a] > 0.0 and visits[a] == considered:
                 score = orders.noise[g, a] + logit[a] + added[a]
                 if score > best_score:
@@ -125,11 +144,11 @@ def choose_gumbel(trees, settings, orders, g, n, value, added):  # type: ignore[
         if best >= 0:
             return best
     normaliser = 0.0
-    for a in range(value.shape[0]):
+    for a in range(len(trees.moves)):
         if prior[a] > 0.0:
-            added[a] = math.exp(logit[a] + added[a] - highest)
+            added[a] = math.exp(np.float32(logit[a] + added[a] - highest))
             normaliser += added[a]
-    for a in range(value.shape[0]):
+    for a in range(len(trees.moves)):
         if prior[a] > 0.0:
             score = added[a] / normaliser - visits[a] / (1.0 + total)
             if score > best_score:
@@ -149,14 +168,14 @@ def new_node(trees, rules, g):  # type: ignore[no-untyped-def]
     trees.status[g, n] = WAITING if result != result else ENDED
     trees.raw[g, n] = 0.0 if result != result else result
     trees.total[g, n], trees.value_total[g, n] = 0, 0.0
-    for a in range(trees.child.shape[2]):
+    for a in range(len(trees.moves)):
         trees.child[g, n, a], trees.visits[g, n, a] = -1, 0
         trees.value_sum[g, n, a], trees.prior[g, n, a] = 0.0, 0.0
     return n
 
 
 @loop(new_node)
-@njit(cache=True, nogil=True)
+@_compiled
 def plant(trees, rules, states):  # type: ignore[no-untyped-def]
     """Begin a tree from each position, ``[G, W]``, that its root does not hold already; else keep the tree."""
     for g in range(states.shape[0]):
@@ -165,7 +184,8 @@ def plant(trees, rules, states):  # type: ignore[no-untyped-def]
             same = same and trees.state[g, 0, w] == states[g, w]
         if not same:
             trees.count[g] = 0
-            trees.state[g, 0, :] = states[g]
+            for w in range(states.shape[1]):
+                trees.state[g, 0, w] = states[g, w]
             new_node(trees, rules, g)
 
 
@@ -189,7 +209,7 @@ def _back_up(trees, g, nodes, actions, depth, leaf, value, in_flight, solve):  #
             trees.value_total[g, n] += value
         if proven:
             best, every = -2.0, True
-            for b in range(trees.prior.shape[2]):
+            for b in range(len(trees.moves)):
                 if trees.prior[g, n, b] > 0.0:
                     if _is_known(trees, g, n, b):
                         c = trees.child[g, n, b]
@@ -204,15 +224,13 @@ def _back_up(trees, g, nodes, actions, depth, leaf, value, in_flight, solve):  #
 
 
 @loop(choose_puct, choose_gumbel, new_node, _back_up)
-@njit(cache=True, nogil=True)
-def gather(trees, rules, settings, orders, wave, most):  # type: ignore[no-untyped-def]
+@_compiled
+def gather(trees, rules, settings, orders, wave, most, value, added):  # type: ignore[no-untyped-def]
     """Take up to ``most`` leaves from each tree that has simulations left; return how many there are for the network.
 
-    A root that the network has not seen is taken first and counts as no simulation.
+    A root that the network has not seen is taken first and counts as no simulation. ``value`` and ``added`` ``[A]`` are scratch.
     """
     m = 0
-    actions = trees.prior.shape[2]
-    value, added = np.zeros(actions), np.zeros(actions)
     for g in range(trees.count.shape[0]):
         if orders.left[g] <= 0:
             continue
@@ -272,7 +290,7 @@ def gather(trees, rules, settings, orders, wave, most):  # type: ignore[no-untyp
 
 
 @loop(_back_up)
-@njit(cache=True, nogil=True)
+@_compiled
 def expand(trees, rules, settings, orders, wave, count, logits, values, mask):  # type: ignore[no-untyped-def]
     """Give the leaves of a wave what the network said of them, ``logits [L, A]`` and ``values [L]``, and back it up.
 
@@ -281,7 +299,7 @@ def expand(trees, rules, settings, orders, wave, count, logits, values, mask):  
     for i in range(count):
         g, n = wave.game[i], wave.leaf[i]
         rules.legal(trees.state[g, n], mask)
-        for a in range(mask.shape[0]):
+        for a in range(len(trees.moves)):
             trees.logit[g, n, a] = logits[i, a]
         trees.raw[g, n] = values[i]
         trees.status[g, n] = EXPANDED
@@ -296,14 +314,16 @@ def expand(trees, rules, settings, orders, wave, count, logits, values, mask):  
 def set_prior(trees, g, n, mask):  # type: ignore[no-untyped-def]
     """Make the prior of a node of its logits: a softmax over what is legal, ``mask [A]``."""
     highest, normaliser = -np.inf, 0.0
-    for a in range(mask.shape[0]):
+    for a in range(len(trees.moves)):
         if mask[a]:
             highest = max(highest, trees.logit[g, n, a])
-    for a in range(mask.shape[0]):
+    for a in range(len(trees.moves)):
         if mask[a]:
-            trees.prior[g, n, a] = max(math.exp(trees.logit[g, n, a] - highest), 1e-30)  # 0 would mean not legal
+            trees.prior[g, n, a] = max(
+                math.exp(np.float32(trees.logit[g, n, a] - highest)), np.float32(1e-30)
+            )  # 0 would mean not legal
             normaliser += trees.prior[g, n, a]
-    for a in range(mask.shape[0]):
+    for a in range(len(trees.moves)):
         trees.prior[g, n, a] = trees.prior[g, n, a] / normaliser if mask[a] else 0.0
 
 
@@ -314,10 +334,10 @@ def add_noise(trees, orders, g):  # type: ignore[no-untyped-def]
     share = orders.noise_share[g]
     if share > 0.0:
         total = 0.0
-        for a in range(trees.prior.shape[2]):
+        for a in range(len(trees.moves)):
             if trees.prior[g, 0, a] > 0.0:
                 total += orders.noise[g, a]
-        for a in range(trees.prior.shape[2]):
+        for a in range(len(trees.moves)):
             if trees.prior[g, 0, a] > 0.0:
                 mixed = (1.0 - share) * trees.prior[g, 0, a] + share * orders.noise[g, a] / total
                 trees.prior[g, 0, a] = max(mixed, 1e-30)

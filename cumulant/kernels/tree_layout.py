@@ -10,6 +10,8 @@ WAITING, EXPANDED, ENDED = 0, 1, 2  # states of a node: the network has not seen
 class Trees(NamedTuple):
     """The trees."""
 
+    moves: Any
+    """A zeros: the length of a tuple is known when code is compiled, and loops over actions are unrolled."""
     count: Any
     """Nodes in use, ``[G]`` int32."""
     state: Any

@@ -263,7 +263,7 @@ def compare_completed_values(kernel, original):
         visits = rng.integers(0, 4, 6) * (prior > 0) * (case != 7)
         value, node_value = rng.uniform(-1, 1, 6), rng.uniform(-1, 1)
         out, rescale = np.empty(6), case % 3 != 0
-        kernel(value, prior, visits, node_value, 0.1, 50.0, rescale, out)
+        kernel((0,) * 6, value, prior, visits, node_value, 0.1, 50.0, rescale, out)
         tensors = [torch.tensor(x, dtype=torch.float64) for x in (value, prior, visits, [node_value])]
         np.testing.assert_allclose(out, original(*tensors, 0.1, 50.0, rescale), atol=1e-12)
 
