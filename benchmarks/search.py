@@ -2,9 +2,9 @@
 
     python benchmarks/search.py --peers PYTHON [--seconds 6] [--rounds 2] [--write]
 
-PYTHON is an interpreter with mctx and pgx. Both sides take turns; the median over rounds counts. ``search`` has no network (uniform
-logits, random values); ``selfplay`` has a residual network of 64 channels and 4 blocks, in one torch thread, and for mctx in as
-many as XLA takes: what counts is CPU time. Games go on from move to move, and begin anew where one ends.
+PYTHON is an interpreter with mctx and pgx. Both sides take turns; the median over rounds counts. ``search`` has no network
+(uniform logits, random values); ``selfplay`` has a residual network of 64 channels and 4 blocks, in one torch thread, and for mctx
+in as many as XLA takes: what counts is CPU time. Games go on from move to move, and begin anew where one ends.
 """
 
 import argparse
@@ -98,8 +98,9 @@ def main():
         lines.append(row)
         if kind == "selfplay":
             shared = ours(kind, games, simulations, known.seconds, 1 << 18)
+            what = f"{kind}, evaluations shared"
             lines.append(
-                f"| {kind}, evaluations shared | {games} | {simulations} | {shared:,.0f} | {other:,.0f} | {shared / other:.1f} | |"
+                f"| {what} | {games} | {simulations} | {shared:,.0f} | {other:,.0f} | {shared / other:.1f} | |"
             )
             print(lines[-1], flush=True)
     if known.write:

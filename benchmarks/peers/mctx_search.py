@@ -2,8 +2,8 @@
 
     python benchmarks/peers/mctx_search.py KIND BATCH SIMULATIONS SECONDS      (an environment with mctx and pgx)
 
-KIND is ``search`` (uniform logits, random values) or ``selfplay`` (a residual network of 64 channels and 4 blocks, normalisation folded
-into its convolutions). Prints one JSON line: simulations per CPU second.
+KIND is ``search`` (uniform logits, random values) or ``selfplay`` (a residual network of 64 channels and 4 blocks, normalisation
+folded into its convolutions). Prints one JSON line: simulations per CPU second.
 """
 
 import json
