@@ -3,8 +3,8 @@
     python benchmarks/search.py --peers PYTHON [--seconds 6] [--rounds 2] [--write]
 
 PYTHON is an interpreter with mctx and pgx. Both sides take turns; the median over rounds counts. ``search`` has no network
-(uniform logits, random values); ``selfplay`` has a residual network of 64 channels and 4 blocks, in one torch thread, and for mctx
-in as many as XLA takes: what counts is CPU time. Games go on from move to move, and begin anew where one ends.
+(uniform logits, random values); ``selfplay`` has a residual network of 64 channels and 4 blocks, in one torch thread, and for
+mctx in as many as XLA takes: what counts is CPU time. Games go on from move to move, and begin anew where one ends.
 """
 
 import argparse
