@@ -132,6 +132,16 @@ PRESETS: dict[tuple[str, str], Preset] = {
         seen="return -150 over 5 seeds, interquartile mean; one of them -290 (-148, -150, -150, -290, -149)",
         how="cumulant train sac Pendulum-v1 --seeds 5",
     ),
+    ("alphazero", "tictactoe"): Preset(
+        config={
+            "total_steps": 60_000,
+            "num_envs": 64,
+            "network": {"channels": 32, "blocks": 2},
+            "replay": {"batch_size": 128, "window": 5_000},
+        },
+        seen="never loses, whatever the opponent does, on 3 of 3 seeds; 35 seconds of one core each",
+        how="cumulant train alphazero tictactoe --seeds 3",
+    ),
     ("ppo", "cartpole"): Preset(
         config={"total_steps": 100_000},
         seen="mean return 493 to 500 over 100 episodes, on 10 of 10 seeds; 2 seconds of one core each",

@@ -11,6 +11,7 @@ are results for who takes it.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -19,9 +20,13 @@ from cumulant.kernels.tree_layout import ENDED, EXPANDED, WAITING
 from cumulant.kernels.twins import loop, twin
 
 # Without reference counts, which cost half of the time: these functions make no arrays. NaN and infinity keep their meaning.
-_compiled = njit(
-    cache=True, nogil=True, _nrt=False, error_model="numpy", fastmath={"contract", "afn", "reassoc", "arcp", "nsz"}
-)
+_OPTIONS: dict[str, Any] = {
+    "cache": True,
+    "nogil": True,
+    "_nrt": False,
+    "error_model": "numpy",
+    "fastmath": {"contract", "afn", "reassoc", "arcp", "nsz"},
+}
 
 
 @twin("cumulant.maths.planning.puct_score")
@@ -175,7 +180,7 @@ def new_node(trees, rules, g):  # type: ignore[no-untyped-def]
 
 
 @loop(new_node)
-@_compiled
+@njit(**_OPTIONS)
 def plant(trees, rules, states):  # type: ignore[no-untyped-def]
     """Begin a tree from each position, ``[G, W]``, that its root does not hold already; else keep the tree."""
     for g in range(states.shape[0]):
@@ -224,7 +229,7 @@ def _back_up(trees, g, nodes, actions, depth, leaf, value, in_flight, solve):  #
 
 
 @loop(choose_puct, choose_gumbel, new_node, _back_up)
-@_compiled
+@njit(**_OPTIONS)
 def gather(trees, rules, settings, orders, wave, most, value, added):  # type: ignore[no-untyped-def]
     """Take up to ``most`` leaves from each tree that has simulations left; return how many there are for the network.
 
@@ -290,7 +295,7 @@ def gather(trees, rules, settings, orders, wave, most, value, added):  # type: i
 
 
 @loop(_back_up)
-@_compiled
+@njit(**_OPTIONS)
 def expand(trees, rules, settings, orders, wave, count, logits, values, mask):  # type: ignore[no-untyped-def]
     """Give the leaves of a wave what the network said of them, ``logits [L, A]`` and ``values [L]``, and back it up.
 
