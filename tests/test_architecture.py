@@ -14,6 +14,7 @@ import pytest
 import cumulant
 from cumulant import catalogue
 from cumulant.envs import extras, lookup
+from cumulant.envs.games import lookup as games
 from cumulant.errors import MissingPackage
 from cumulant.presets import PRESETS
 from cumulant.run.config import from_dict, to_dict
@@ -113,7 +114,7 @@ def of_gymnasium(env):
 @pytest.mark.parametrize(("algo", "env"), PRESETS)
 def test_a_preset_is_of_what_exists(algo, env):
     assert algo in catalogue.algorithms()
-    assert env in lookup.listing() or of_gymnasium(env)
+    assert env in lookup.listing() or env in games.listing() or of_gymnasium(env)
     preset = PRESETS[algo, env]
     config = from_dict(catalogue.load_algorithm(algo).Config, preset.config)
     plain, fields = to_dict(config), set()
