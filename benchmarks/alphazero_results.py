@@ -2,9 +2,9 @@
 
     python benchmarks/alphazero_results.py [--game tictactoe connect_four] [--seeds 3] [--runs FOLDER] [--write]
 
-Each cell is a run in FOLDER, which is trained or gone on with as far as it is not finished (`--finished` takes those that are, and
-trains nothing). Tic-tac-toe: whether any line of play beats the player. Connect Four: the share of moves that keep the value of a solved
-position, from random and from strong play, with 100 simulations and by the network alone.
+Each cell is a run in FOLDER, which is trained or gone on with as far as it is not finished (`--finished` takes those that are,
+and trains nothing). Tic-tac-toe: whether any line of play beats the player. Connect Four: the share of moves that keep the value
+of a solved position, from random and from strong play, with 100 simulations and by the network alone.
 """
 
 from __future__ import annotations
