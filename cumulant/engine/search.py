@@ -20,7 +20,7 @@ import numpy as np
 
 from cumulant.envs.games.game import Game
 from cumulant.kernels import roots, tree
-from cumulant.kernels.rules import rules_of
+from cumulant.kernels.rules import entry, rules_of
 from cumulant.kernels.tree_layout import ENDED, Orders, Settings, Trees, Wave
 from cumulant.run.config import require
 
@@ -128,6 +128,7 @@ class Search:
         self._mask = np.zeros(game.num_actions, np.uint8)
         self._value, self._added = np.zeros(game.num_actions), np.zeros(game.num_actions)
         self._places = np.zeros(nodes, np.int32)
+        self._gather: Callable[..., int] | None = None
         self._schedules: dict[tuple[int, ...], np.ndarray] = {}
 
     def run(
@@ -161,18 +162,21 @@ class Search:
         tree.plant(trees, self.rules, states)
         if not self.settings.gumbel and config.reuse:
             roots.renew_noise(trees, self.rules, orders, self._mask)
-        orders.left[:] = np.maximum(budget - trees.total[:, 0], 0)
-        while True:
-            count = tree.gather(
-                trees, self.rules, self.settings, orders, self.wave, self.leaves, self._value, self._added
-            )
-            if count:
-                logits, values = self.evaluate(self.wave.planes[:count])
-                tree.expand(trees, self.rules, self.settings, orders, self.wave, count, logits, values, self._mask)
-            elif not (orders.left > 0).any():
-                break
         policy = np.zeros((self.games, game.num_actions), np.float32)
         action, value = np.full(self.games, -1), np.zeros(self.games, np.float32)
+        orders.left[:] = np.maximum(budget - trees.total[:, 0], 0)
+        common = trees, self.rules, self.settings, orders, self.wave
+        if self._gather is None:  # the types of all these never change
+            self._gather = entry(tree.gather, *common, self.leaves, self._value, self._added)
+            self._expand = entry(tree.expand, *common, 0, policy, value, self._mask)
+        while True:
+            count = self._gather(*common, self.leaves, self._value, self._added)
+            if count:
+                said = self.evaluate(self.wave.planes[:count])
+                logits, values = (np.ascontiguousarray(part, np.float32) for part in said)
+                self._expand(*common, count, logits, values, self._mask)
+            elif not (orders.left > 0).any():
+                break
         if self.settings.gumbel:
             roots.gumbel_policy(trees, self.settings, orders, policy, action, value)
         else:

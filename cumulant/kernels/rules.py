@@ -12,11 +12,12 @@ import contextlib
 import functools
 import hashlib
 import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
+from numba import njit, typeof
 
 from cumulant.envs.games.game import Game
 from cumulant.kernels.twins import loop
@@ -51,6 +52,23 @@ def _name(function: Any) -> None:
     # it has one already, or this numba has no such thing: then code is only compiled anew in each process
     with contextlib.suppress(AssertionError, AttributeError):
         function._set_uuid(identity)
+
+
+def entry(function: Any, *arguments: Any) -> Callable[..., Any]:
+    """Return the machine code of a compiled function for the types of these arguments.
+
+    Calling it skips the look-up of types, which costs more than a small batch of work where arguments are functions and many
+    arrays. It must only be called with arguments of the same types.
+    """
+    types = tuple(typeof(argument) for argument in arguments)
+    key = (function, types)
+    if key not in _entries:
+        function.compile(types)
+        _entries[key] = function.get_overload(types)
+    return _entries[key]
+
+
+_entries: dict[Any, Callable[..., Any]] = {}
 
 
 @loop()
