@@ -45,8 +45,8 @@ def measured(run: Path) -> dict[str, str]:
     found: dict[str, str] = {"seed": str(policy.card["seed"]), "moves": f"{json.loads(rows[-1])['steps']:,}"}
     for name, known in solved_sets(policy.game).items():
         searched = policy.search(known.states, SIMULATIONS)
-        found[f"{name}, {SIMULATIONS} simulations"] = f"{known.share(searched.action):.1f} %"
-        found[f"{name}, network alone"] = f"{known.share(searched.prior.argmax(1)):.1f} %"
+        found[f"{name}, {SIMULATIONS} simulations"] = f"{known.share(searched.action):.1%}"
+        found[f"{name}, network alone"] = f"{known.share(searched.prior.argmax(1)):.1%}"
     if policy.game.name == "tictactoe":
         lost = losing_line(partial(policy.act, simulations=SIMULATIONS), policy.game)
         found["loses"] = "never" if lost is None else f"after {lost}"

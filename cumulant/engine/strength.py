@@ -37,8 +37,8 @@ class Solved(NamedTuple):
     keeps: np.ndarray
 
     def share(self, actions: np.ndarray) -> float:
-        """Return in how many of the positions the move keeps the value, in percent."""
-        return 100.0 * float(self.kept(actions).mean())
+        """Return in which share of the positions the move keeps the value."""
+        return float(self.kept(actions).mean())
 
     def kept(self, actions: np.ndarray) -> np.ndarray:
         """Return where the move keeps the value, ``[N]`` bool."""
@@ -77,7 +77,7 @@ def _every_position(game: Game) -> Solved:
 
 
 def measure(policy: BoardPolicy, simulations: int) -> dict[str, float]:
-    """Return the percentages of value-preserving moves: ``value_kept_SET`` with search, ``network_kept_SET`` without."""
+    """Return the shares of value-preserving moves: ``value_kept_SET`` with search, ``network_kept_SET`` without."""
     found = {}
     for name, known in solved_sets(policy.game).items():
         searched = policy.search(known.states, simulations)
@@ -144,7 +144,7 @@ def evaluation(policy: BoardPolicy, simulations: int, games: int = 100, seed: in
     for name, known in solved_sets(policy.game).items():
         searched = policy.search(known.states, simulations)
         for key, actions in (("value_kept", searched.action), ("network_kept", searched.prior.argmax(-1))):
-            share, lower, upper = mean_interval(100.0 * known.kept(actions))
+            share, lower, upper = mean_interval(known.kept(actions).astype(float))
             outcomes[f"{key}_{name}"] = {"mean": share, "interval": [lower, upper]}
     return {
         "schema": 1,

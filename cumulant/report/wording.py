@@ -36,12 +36,12 @@ _NAMES = {
     "ttr": Name("time in range", "%", 1.0),
     "return": Name("return", "", 1.0),
     "length": Name("episode length", "", 1.0),
-    "value_kept_random": Name("value kept, random play", "%", 1.0),
-    "value_kept_strong": Name("value kept, strong play", "%", 1.0),
-    "value_kept_all": Name("value kept, all positions", "%", 1.0),
-    "network_kept_random": Name("without search, random play", "%", 1.0),
-    "network_kept_strong": Name("without search, strong play", "%", 1.0),
-    "network_kept_all": Name("without search, all positions", "%", 1.0),
+    "value_kept_random": Name("value kept, random play", "%", 100.0),
+    "value_kept_strong": Name("value kept, strong play", "%", 100.0),
+    "value_kept_all": Name("value kept, all positions", "%", 100.0),
+    "network_kept_random": Name("without search, random play", "%", 100.0),
+    "network_kept_strong": Name("without search, strong play", "%", 100.0),
+    "network_kept_all": Name("without search, all positions", "%", 100.0),
 }
 # The outcome that stands beside the return is the first of these that exists, or else simply the first.
 _FIRST = ("in_range", "ttr")
