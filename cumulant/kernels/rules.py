@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit, typeof
+from numba.core.errors import NumbaError
 
 from cumulant.envs.games.game import Game
 from cumulant.kernels.twins import loop
@@ -63,7 +64,11 @@ def entry(function: Any, *arguments: Any) -> Callable[..., Any]:
     types = tuple(typeof(argument) for argument in arguments)
     key = (function, types)
     if key not in _entries:
-        function.compile(types)
+        try:
+            function.compile(types)
+        except NumbaError:  # functions of the game that make arrays need the reference counts that this one is without
+            function = njit(cache=True, nogil=True, error_model="numpy")(function.py_func)
+            function.compile(types)
         _entries[key] = function.get_overload(types)
     return _entries[key]
 

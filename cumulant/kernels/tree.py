@@ -19,7 +19,7 @@ from numba import njit
 from cumulant.kernels.tree_layout import ENDED, EXPANDED, WAITING
 from cumulant.kernels.twins import loop, twin
 
-# Without reference counts, which cost half of the time: these functions make no arrays. NaN and infinity keep their meaning.
+# Without reference counts, which cost half of the time: these functions make no arrays (see ``rules.entry``). NaN and infinity keep their meaning.
 _OPTIONS: dict[str, Any] = {
     "cache": True,
     "nogil": True,
@@ -180,7 +180,7 @@ def new_node(trees, rules, g):  # type: ignore[no-untyped-def]
 
 
 @loop(new_node)
-@njit(**_OPTIONS)
+@njit(cache=True, nogil=True)
 def plant(trees, rules, states):  # type: ignore[no-untyped-def]
     """Begin a tree from each position, ``[G, W]``, that its root does not hold already; else keep the tree."""
     for g in range(states.shape[0]):
