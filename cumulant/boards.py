@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cumulant.engine.players import Player
     from cumulant.envs.games.game import Game
 
+_OF_ENVIRONMENTS = ("opponent", "seat")  # options of a game as an environment, which the game itself has not
 _BATCH = 64  # positions of a file that are searched at a time
 
 
@@ -28,13 +29,19 @@ def _run(spec: str) -> tuple[Path, str, int | None] | None:
     return Path(found["run"]), found["which"] or "best", int(found["simulations"]) if found["simulations"] else None
 
 
-def _board_policy(run: Path, which: str, trust: bool) -> Any:
+def _learned(run: Path, which: str, trust: bool) -> tuple[Any, Game]:
+    """Return the policy of a run, and the game that it learned: by self-play, or as an environment."""
+    from cumulant.envs.games.lookup import listing, make_game
     from cumulant.trained import load
 
     policy = load(run, which, trust=trust)
-    if not hasattr(policy, "search") or not hasattr(policy, "game"):
+    if hasattr(policy, "search") and hasattr(policy, "game"):
+        return policy, policy.game
+    card = getattr(policy, "card", {})
+    if card.get("env") not in listing():
         raise UsageError(f"{run} learned no board game, so it cannot play one")
-    return policy
+    options = {key: value for key, value in card.get("env_options", {}).items() if key not in _OF_ENVIRONMENTS}
+    return policy, make_game(card["env"], **options)
 
 
 def find_game(
@@ -49,7 +56,7 @@ def find_game(
 
     found = next(filter(None, map(_run, players)), None)
     if found is not None:
-        game: Game = _board_policy(found[0], found[1], trust).game
+        game = _learned(found[0], found[1], trust)[1]
         if name is None or (name == game.name and not options):
             return make_game(game.name, **dict(game.options) | dict(options or {}))
     if name is None:
@@ -85,10 +92,16 @@ def find_player(
     found = _run(spec)
     if found is None:
         return make_player(spec, game, seed=seed, seconds=seconds)
-    from cumulant.engine.trained_players import board_player
+    from cumulant.engine.trained_players import acting_player, board_player, refuse_other
 
     run, which, given = found
-    return board_player(_board_policy(run, which, trust), game, spec, given or simulations)
+    policy, own = _learned(run, which, trust)
+    if hasattr(policy, "search"):
+        return board_player(policy, game, spec, given or simulations)
+    refuse_other(own, game, spec)
+    if given:
+        raise UsageError(f"{spec}: {run} plays without a search, so it takes no simulations")
+    return acting_player(policy, game, spec)
 
 
 def analyse(

@@ -161,7 +161,7 @@ def _perfect(game: Game, seed: int, number: int | None) -> Player:
         action = np.array([rng.choice(np.flatnonzero(row)) for row in best], np.int64)
         return Analysis(action, np.sign(values.max(1)), None, best / best.sum(1, keepdims=True))
 
-    return Player("perfect", lambda states, moves: analyse(states, moves).action, analyse=analyse)
+    return Player("perfect", lambda states, moves: analyse(states, moves).action, at_once=8, analyse=analyse)
 
 
 _EXACT_FROM = (

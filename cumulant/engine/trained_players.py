@@ -26,6 +26,35 @@ def describe(game: Game) -> str:
     return f"{game.name} ({options})" if options else game.name
 
 
+def refuse_other(own: Game, game: Game, name: str) -> None:
+    """Refuse a game that a trained player was not made for.
+
+    Raises:
+        UsageError: If the games differ, or their boards do (message says which).
+    """
+    if not fits(own, game):
+        raise UsageError(f"{name} plays {describe(own)}, not {describe(game)}: its network fits no other board")
+
+
+def acting_player(policy: Any, game: Game, name: str) -> Player:
+    """Return a policy without a search, which learned the game as an environment, as a player: it takes its likeliest move.
+
+    Args:
+        policy: What ``cumulant.load`` gives of a PPO or DQN run on a game.
+        game: What shall be played.
+        name: What tables call it.
+    """
+
+    def choose(states: np.ndarray, moves: Sequence[Moves]) -> np.ndarray:
+        mask = np.zeros((len(states), game.num_actions), np.uint8)
+        for row, state in zip(mask, states):
+            game.legal(state, row)
+        planes = np.stack([game.planes(state) for state in states])
+        return np.asarray(policy.act({"action_mask": mask.astype(np.int8), "observation": planes}), np.int64)
+
+    return Player(name, choose)
+
+
 def board_player(policy: Any, game: Game, name: str, simulations: int | None) -> Player:
     """Return a policy that searches as a player; without noise, so that it always answers the same.
 
@@ -39,8 +68,7 @@ def board_player(policy: Any, game: Game, name: str, simulations: int | None) ->
         UsageError: If the network is for another game, or another board (message says which).
         ConfigError: If there is not one simulation.
     """
-    if not fits(policy.game, game):
-        raise UsageError(f"{name} plays {describe(policy.game)}, not {describe(game)}: its network fits no other board")
+    refuse_other(policy.game, game, name)
     if simulations is not None and simulations < 1:
         raise ConfigError(f"simulations = {simulations}: a search needs at least 1")
 

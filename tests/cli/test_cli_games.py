@@ -8,6 +8,7 @@ import pytest
 
 from cumulant.cli.play import against_a_person
 from cumulant.engine.players import Player, make_player
+from cumulant.envs import lookup
 from cumulant.envs.games.lookup import make_game
 from cumulant.errors import PlayerFault
 
@@ -124,6 +125,23 @@ def test_the_end_of_the_input_ends_the_game(cli, typed):
     assert said.code == 0
     assert "you come second" in said.out
     assert "the game is broken off" in said.out
+
+
+@pytest.mark.skipif(lookup.find("tictactoe") is None, reason="games are no environments")
+def test_what_learned_a_game_as_an_environment_plays_it(cli, train_one):
+    run = train_one("dqn", "tictactoe", total_steps=600, warmup_steps=200)
+    said = cli("arena", run, "random", "--games", "10", "--out", run.parent / "arena", "--json")
+    assert said.code == 0, said.err
+    assert said.json["game"] == "tictactoe"
+    assert said.json["faults"] == []
+    assert "takes no simulations" in cli("play", f"{run}:5").err
+    assert "plays tictactoe, not connect_four" in cli("play", run, "--game", "connect_four").err
+    assert "has only moves to tell" in cli("analyse", run, "--game", "tictactoe").err
+
+
+def test_a_run_that_learned_no_game_is_refused(cli, train_one):
+    run = train_one("q_learning", "slippery-lake", total_steps=200)
+    assert f"{run} learned no board game" in cli("play", run).err
 
 
 def scripted(moves):
