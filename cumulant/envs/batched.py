@@ -324,15 +324,15 @@ class SingleEnv(gymnasium.Env):
     """A native environment as an ordinary Gymnasium environment: the same kernel at batch 1.
 
     Args:
-        name: Short name, such as "warfarin".
+        name: Short name, such as "warfarin"; or a kernel.
         options: Fields of the environment's options.
     """
 
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012
 
-    def __init__(self, name: str, **options: Any) -> None:
+    def __init__(self, name: str | Kernel, **options: Any) -> None:
         self.render_mode = options.pop("render_mode", None)
-        self.batch = Batch(lookup.build(name, options), 1, autoreset=False)
+        self.batch = Batch(name if isinstance(name, Kernel) else lookup.build(name, options), 1, autoreset=False)
         self.observation_space, self.action_space = self.batch.observation_space, self.batch.action_space
         self._seeded = False
 

@@ -36,6 +36,28 @@ KEY = types.FunctionType(types.uint64(ROW))
 OWNERSHIP = types.FunctionType(types.void(ROW, types.float32[::1]))
 
 
+class Address(types.WrapperAddressProtocol):
+    """A compiled function by its address: taken in the place of the function, it makes a call begin sooner (9 us, not 25).
+
+    Args:
+        function: One of a game's functions.
+        kind: Its type: ``LEGAL``, ``PLAY``, ...
+    """
+
+    def __init__(self, function: Any, kind: types.FunctionType) -> None:
+        self._kind, self._function = kind.signature, function  # kept, or the code is thrown away
+        function.compile(self._kind.args)
+        made = function.get_compile_result(self._kind)
+        self._address = made.library.get_pointer_to_function(made.fndesc.llvm_cfunc_wrapper_name)
+
+    def __wrapper_address__(self) -> int:
+        return self._address
+
+    def signature(self) -> Any:
+        """Return the types of its arguments and of what it returns, for numba."""
+        return self._kind
+
+
 @dataclass(frozen=True, eq=False)
 class Game:
     """A game of two players with perfect information, as facts and functions of one position ``state [W]`` int64.
