@@ -276,7 +276,7 @@ def _groups_of_fields(config: Any) -> dict[str, str]:
 
 
 def listing() -> dict[str, dict[str, dict[str, str]]]:
-    """Return algorithms, environments, exhibits, protocols and embedded data by name, with what there is to say of each."""
+    """Return algorithms, environments, games, exhibits, protocols and embedded data by name, with what to say of each."""
     return {
         "algos": {
             name: {"category": a.category, "summary": a.summary, "use": a.use} for name, a in algorithms().items()
@@ -284,6 +284,9 @@ def listing() -> dict[str, dict[str, dict[str, str]]]:
         "envs": {
             name: {"gym_id": e.gym_id, "replaces": e.replaces, "summary": e.summary}
             for name, e in lookup.listing().items()
+        },
+        "games": {
+            name: {"summary": summary, "options": games.options_of(name)} for name, summary in games.listing().items()
         },
         "exhibits": {
             each.name: {"env": name, "summary": each.summary}

@@ -5,7 +5,7 @@ them, number ``mix(move) % n`` is played. Into the digest go, for every position
 was worth to who began. OpenSpiel ends Go with a draw where a position comes again; ours forbids that move, so here it is no
 legal one.
 
-    .peers/bin/python benchmarks/peers/openspiel_games.py tests/envs/games/openspiel.json      a million moves, one minute
+    .peers_games/bin/python benchmarks/peers/openspiel_games.py tests/envs/games/openspiel.json      a million moves, one minute
 """
 
 from __future__ import annotations

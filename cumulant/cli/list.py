@@ -1,4 +1,4 @@
-"""cumulant list [algos|envs|exhibits|protocols|data]."""
+"""cumulant list [algos|envs|games|exhibits|protocols|data]."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from cumulant import api
 from cumulant.cli.parsing import Parser, add_json
 from cumulant.cli.show import show_listing
 
-WHAT = ("algos", "envs", "exhibits", "protocols", "data")
+WHAT = ("algos", "envs", "games", "exhibits", "protocols", "data")
 
 
 def run(words: list[str]) -> Any:
     """Run the verb and return what ``--json`` prints."""
     parser = Parser(
-        "list", "List algorithms, environments, rewards to audit, clinical protocols, and embedded texts and models."
+        "list",
+        "List algorithms, environments, games, rewards to audit, clinical protocols, and embedded texts and models.",
     )
     parser.add_argument("what", nargs="?", choices=WHAT, help="only these")
     add_json(parser)

@@ -186,6 +186,10 @@ def show_listing(listing: Mapping[str, Mapping[str, Mapping[str, str]]]) -> None
     columns = {
         "algos": ("Algorithms", ("category", "summary", "use")),
         "envs": ("Environments (any Gymnasium id or module:EnvClass works too)", ("gym_id", "summary")),
+        "games": (
+            "Board games (`make_game(NAME)`; openspiel:NAME is any that fits of OpenSpiel)",
+            ("summary", "options"),
+        ),
         "exhibits": ("Exhibits of `cumulant audit ENV --exhibit NAME`", ("env", "summary")),
         "protocols": (
             "Clinical protocols (our re-codings; research and education only)",

@@ -21,6 +21,7 @@ CASES = {
     "ppo_gymnasium.py": ["--repeats", "1", "--steps", "2048"],
     "ppo_pong.py": ["--repeats", "1", "--steps", "2048"],
     "ppo_cartpole.py --solve": ["--solve", "--seeds", "1", "--steps", "1024"],
+    "games.py": ["--repeats", "1", "--seconds", "0.01"],
     "minatar_steps.py": ["--repeats", "1", "--frames", "200"],
     "off_policy_speed.py": ["--repeats", "1", "--steps", "750"],
     "real_environments.py": ["--repeats", "1", "--seconds", "0.01"],
