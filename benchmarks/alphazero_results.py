@@ -70,7 +70,7 @@ def main() -> None:
             page += [f"## {game}", "", table(list(rows[0]), [list(row.values()) for row in rows]), ""]
     print("\n".join(page))
     if known.write:
-        (RESULTS / "alphazero.md").write_text("\n".join(page), encoding="utf-8")
+        (RESULTS / "alphazero.md").write_text("\n".join(page).rstrip() + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

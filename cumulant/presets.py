@@ -132,6 +132,12 @@ PRESETS: dict[tuple[str, str], Preset] = {
         seen="return -150 over 5 seeds, interquartile mean; one of them -290 (-148, -150, -150, -290, -149)",
         how="cumulant train sac Pendulum-v1 --seeds 5",
     ),
+    ("alphazero", "connect_four"): Preset(
+        config={"total_steps": 450_000, "play": {"opening_moves": 8}, "replay": {"value_mix": 0.5}},
+        seen="with 100 simulations 87.8 % of moves keep the value in random play, 82.9 % in strong play (one seed); "
+        "about 15 minutes of one core",
+        how="cumulant train alphazero connect_four",
+    ),
     ("alphazero", "tictactoe"): Preset(
         config={
             "total_steps": 60_000,
