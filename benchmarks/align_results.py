@@ -1,7 +1,7 @@
 """What `cumulant align` reaches: benchmarks/results/align.md.
 
     python benchmarks/align_results.py --preset demo --write     a quarter of an hour on two cores
-    python benchmarks/align_results.py --preset full --write     three betas, three seeds: hours; goes on where it stopped
+    python benchmarks/align_results.py --preset full --page align_full --write     three betas, three seeds: hours; goes on
     python benchmarks/align_results.py --seeds 2 --stages sft reward_model rlhf --page align_seeds --write     some stages only
 
 The figures are those of the report; samples are the first ones, not picked.
