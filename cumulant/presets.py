@@ -97,7 +97,7 @@ PRESETS: dict[tuple[str, str], Preset] = {
             "normalize_reward": True,
             "eval_episodes": 2000,
         },
-        seen="return 23.12, time in range 84.1 %, INR above 4 0.15 % (5 seeds); any dose and a filter: 26.92 in 1 M steps",
+        seen="return 23.12, time in range 84.1 %, INR above 4 0.15 % (5 seeds); any dose and a filter: 26.95 in 2 M steps",
         how="cumulant train ppo warfarin --seeds 5",
     ),
     ("dqn", "cartpole"): Preset(
