@@ -61,7 +61,7 @@ def main() -> None:
     """Audit everything and print or write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/audit_results"), help="where the audits are")
-    parser.add_argument("--seeds", type=int, default=5, help="of the worlds; the exhibits have three")
+    parser.add_argument("--seeds", type=int, default=5, help="of every audit")
     parser.add_argument("--only", choices=["traps", "exhibits"], help="only these")
     parser.add_argument("--write", action="store_true", help=f"write {RESULTS.name}")
     args = parser.parse_args()
@@ -83,13 +83,16 @@ def main() -> None:
                 parts.append(row(label, run(out, name, args.seeds, env_options=options, **TABLE)))
         parts.append("")
     if args.only != "traps":
-        parts += ["## Exhibits of the dosing assistant (3 seeds of 1,000,000 steps, PPO; 20,000 patients)", ""]
+        parts += [
+            f"## Exhibits of the dosing assistant ({args.seeds} seeds of 1,000,000 steps, PPO; 20,000 patients)",
+            "",
+        ]
         parts += ["**Research and education only. Simulated patients. Not a medical device.**", ""]
         parts += [HEAD.format("exhibit"), rule]
         found = {}
         for exhibit in lookup.exhibits("warfarin"):
             out = args.out / f"exhibit-{exhibit.name}"
-            found[exhibit.name] = run(out, "warfarin", 3, exhibit=exhibit.name, remove=False, **DOSING)
+            found[exhibit.name] = run(out, "warfarin", args.seeds, exhibit=exhibit.name, **DOSING)
             parts.append(row(f"`{exhibit.name}`", found[exhibit.name]))
         parts += ["", "Why, in the audit's words:", ""]
         parts += [f"- `{name}`: {each['why']}." for name, each in found.items()]
