@@ -72,7 +72,7 @@ def arena(
     if games < 2 or games % 2:
         raise ConfigError(f"games = {games}: an even number of at least 2, for every opening is played from both sides")
     board = find_game(game, players, game_options, trust=trust)
-    length = min(4, board.max_moves // 10) if opening_moves is None else opening_moves
+    length = min(4, max(1, board.max_moves // 5)) if opening_moves is None else opening_moves
     made: list[Any] = []
     if out is not None:
         refuse_occupied(Path(out))

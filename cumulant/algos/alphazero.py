@@ -22,7 +22,7 @@ import torch.nn.functional as F
 import tyro
 from gymnasium import spaces
 
-from cumulant.data.game_replay import GameReplay, Positions, WindowConfig
+from cumulant.data.game_replay import UNKNOWN, GameReplay, Positions, WindowConfig
 from cumulant.engine.board_policy import BoardPolicy, NetEvaluator
 from cumulant.engine.sample_games import write_sample_games
 from cumulant.engine.search import Search, SearchConfig
@@ -31,6 +31,7 @@ from cumulant.engine.trained_players import board_player
 from cumulant.envs.games.game import Game
 from cumulant.envs.games.lookup import make_game
 from cumulant.kernels.rules import encode_rows, play_at_random, play_rows, rules_of
+from cumulant.maths.masked import masked_mean
 from cumulant.maths.schedules import linear
 from cumulant.nn.board import BoardNet, BoardNetConfig, has_bfloat16
 from cumulant.nn.flat import Flat, FlatAdam
@@ -132,7 +133,8 @@ class SelfPlay:
 
     def __init__(self, game: Game, config: Config, evaluator: NetEvaluator, replay: GameReplay) -> None:
         self.game, self.config, self.replay, self.rules = game, config, replay, rules_of(game)
-        self.search = Search(game, config.search, config.num_envs, evaluator)
+        most = config.play.quick_simulations
+        self.search = Search(game, config.search, config.num_envs, evaluator, most)
         self.states = np.zeros((config.num_envs, game.state_size), np.int64)
         self.fights_on = np.zeros(config.num_envs, bool)
         """Games that are not given up."""
@@ -167,8 +169,11 @@ class SelfPlay:
         found = self.search.run(self.states, budget, generator, full & (exploring | (config.search.method == "puct")))
         action = found.action
         if config.search.method == "puct":
-            drawn = (found.policy.cumsum(1) < generator.random((games, 1)) * found.policy.sum(1, keepdims=True)).sum(1)
-            action = np.where(exploring, np.minimum(drawn, self.game.num_actions - 1), action)
+            summed = found.policy.cumsum(
+                1, dtype=np.float64
+            )  # its last entry is the sum: no illegal move is ever drawn
+            drawn = (summed <= generator.random((games, 1)) * summed[:, -1:]).sum(1)
+            action = np.where(exploring, drawn, action)
         player = np.zeros(games, np.int8)
         result = np.zeros(games)
         play_rows(self.rules, self.states, np.full(games, -1), result, player)
@@ -260,7 +265,13 @@ def learn(
         value_loss = F.binary_cross_entropy_with_logits(said.result.float(), (value + 1.0) / 2.0)
         loss = policy_loss + config.value_coef * value_loss
         if said.ownership is not None:
-            owner_loss = F.binary_cross_entropy_with_logits(said.ownership.float(), (owner.float() + 1.0) / 2.0)
+            known = owner != UNKNOWN
+            owner_loss = masked_mean(
+                F.binary_cross_entropy_with_logits(
+                    said.ownership.float(), (owner.float() * known + 1.0) / 2.0, reduction="none"
+                ),
+                known,
+            )
             loss = loss + config.ownership_coef * owner_loss
             sums["ownership"] += owner_loss.item()
         flat.zero_grad()
@@ -311,7 +322,8 @@ def train(config: Config, run: Run) -> BoardPolicy:
         before = replay.added
         evaluator.renew(net)
         played = selfplay.play(config.horizon, seeded(play_rng))
-        steps = round((replay.added - before) * config.replay.passes / config.replay.batch_size)
+        pace = config.replay.passes / config.replay.batch_size
+        steps = int(replay.added * pace) - int(before * pace)  # what is left over counts in the next iteration
         learned = learn(net, flat, optimizer, replay, steps, config, seeded(learn_rng))
         run.log(steps=(iteration + 1) * batch_size, **played, **learned)
         run.log(**{"replay/window": replay.window, "search/evaluated": evaluator.share()})

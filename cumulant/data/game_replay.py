@@ -39,6 +39,10 @@ class WindowConfig:
         require(self, "value_mix", 0.0 <= self.value_mix <= 1.0, "in [0, 1]")
 
 
+UNKNOWN = 2
+"""Ownership that nobody knows."""
+
+
 class Positions(NamedTuple):
     """Positions and what was found out about them.
 
@@ -46,7 +50,8 @@ class Positions(NamedTuple):
         state: ``[N, W]`` int64.
         policy: What the search made of the moves, ``[N, A]`` float32.
         value: What to expect, for the player to move, in [-1, 1], ``[N]`` float32.
-        ownership: Whose each point was at the end, for the player to move, ``[N, P]`` int8; P is 0 for a game without.
+        ownership: Whose each point was at the end, for the player to move, ``[N, P]`` int8, ``UNKNOWN`` of a game that was
+            given up; P is 0 for a game without.
     """
 
     state: np.ndarray
@@ -118,8 +123,7 @@ class GameReplay:
         self._ring.state[places] = self._open["state"][g, kept]
         self._ring.policy[places] = self._open["policy"][g, kept]
         self._ring.value[places] = value
-        if ownership is not None:
-            self._ring.ownership[places] = sign[:, None] * ownership
+        self._ring.ownership[places] = UNKNOWN if ownership is None else sign[:, None] * ownership
         self.added += len(kept)
         self.moves[g] = 0
         return len(kept)

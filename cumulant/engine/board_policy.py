@@ -70,7 +70,13 @@ class NetEvaluator:
         flat = planes.reshape(count, planes.shape[1], -1)
         rows = look_up(flat, flat.view(np.uint32), count, self._seen, self._turns, self._shown)
         self.evaluated += rows
-        said = self._say(self._shown[:rows].reshape(rows, *planes.shape[1:])) if rows else (self._logits, self._values)
+        said = self._logits, self._values
+        if rows:
+            try:
+                said = self._say(self._shown[:rows].reshape(rows, *planes.shape[1:]))
+            except BaseException:
+                self._seen.key[:] = 0  # the keys of these positions are written, what the network says of them is not
+                raise
         fill_in(count, said[0], said[1], self._seen, self._turns, self._logits, self._values)
         return self._logits[:count], self._values[:count]
 

@@ -59,7 +59,7 @@ class GtpServer:
     def answer(self, line: str) -> str | None:
         """Carry out one line and return the answer, without the empty line after it; None for a line without a command."""
         words = line.partition("#")[0].replace("\t", " ").split()
-        number = words.pop(0) if words and words[0].isdigit() else ""
+        number = words.pop(0) if words and words[0].isdecimal() else ""
         if not words:
             return None
         command, words = words[0], words[1:]
@@ -79,8 +79,8 @@ class GtpServer:
             said = self.answer(line)
             if said is not None:
                 write(f"{said}\n\n")
-            words = line.split()
-            if "quit" in words[:2]:
+            words = line.partition("#")[0].split()
+            if words[:1] == ["quit"] or (words[:1] and words[0].isdecimal() and words[1:2] == ["quit"]):
                 return
 
     def _colour(self, words: list[str]) -> int:
@@ -94,7 +94,7 @@ class GtpServer:
         return colour
 
     def _boardsize(self, words: list[str]) -> str:
-        if len(words) != 1 or not words[0].isdigit():
+        if len(words) != 1 or not words[0].isdecimal():
             raise _Refused("boardsize not an integer")
         if int(words[0]) != max(self.game.rows, self.game.columns):
             raise _Refused("unacceptable size")

@@ -99,7 +99,7 @@ PLAYERS = (
 
 
 def _number(spec: str, text: str, what: str) -> int:
-    if not text.isdigit() or int(text) < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise ConfigError(f"player '{spec}': {what} must be a whole number of at least 1")
     return int(text)
 

@@ -19,6 +19,7 @@ from typing import Literal
 import numpy as np
 
 from cumulant.envs.games.game import Game
+from cumulant.errors import ConfigError
 from cumulant.kernels import roots, tree
 from cumulant.kernels.rules import entry, rules_of
 from cumulant.kernels.tree_layout import ENDED, Orders, Settings, Trees, Wave
@@ -155,6 +156,10 @@ class Search:
         budget = np.broadcast_to(
             np.asarray(config.simulations if simulations is None else simulations, np.int32), self.games
         )
+        if budget.min() < 1 or budget.max() > self.most:  # compiled code checks no bounds
+            raise ConfigError(
+                f"simulations = {budget.min()} to {budget.max()}: these trees have room for 1 to {self.most} a move"
+            )
         explore = np.ones(self.games, bool) if explore is None else explore
         orders = self._orders(budget, generator, explore)
         if self.settings.gumbel:  # its schedule begins with an empty root

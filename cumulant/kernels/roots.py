@@ -7,12 +7,20 @@ import math
 import numpy as np
 from numba import njit
 
-from cumulant.kernels.tree import action_values, add_noise, completed_values, new_node, puct_score, set_prior
+from cumulant.kernels.tree import (
+    action_values,
+    add_noise,
+    completed_values,
+    is_proven,
+    new_node,
+    puct_score,
+    set_prior,
+)
 from cumulant.kernels.tree_layout import EXPANDED
 from cumulant.kernels.twins import loop
 
 
-@loop(completed_values, action_values)
+@loop(completed_values, action_values, is_proven)
 @njit(cache=True, nogil=True)
 def gumbel_policy(trees, settings, orders, policy, best, value):  # type: ignore[no-untyped-def]
     """Write the improved policy of each root, the action to take, and the root's value under that policy.
@@ -52,7 +60,7 @@ def gumbel_policy(trees, settings, orders, policy, best, value):  # type: ignore
         highest, most = -np.inf, 0
         for a in range(actions):
             if prior[a] > 0.0:
-                if settings.solve and not lost and visits[a] > 0 and values[a] <= -1.0:
+                if settings.solve and not lost and values[a] <= -1.0 and is_proven(trees, g, 0, a):
                     added[a] = -np.inf
                 else:
                     most = max(most, visits[a])
@@ -62,7 +70,7 @@ def gumbel_policy(trees, settings, orders, policy, best, value):  # type: ignore
             if prior[a] > 0.0:
                 policy[g, a] = math.exp(logit[a] + added[a] - highest)
                 normaliser += policy[g, a]
-                won = settings.solve and visits[a] > 0 and values[a] >= 1.0
+                won = settings.solve and values[a] >= 1.0 and is_proven(trees, g, 0, a)
                 score = orders.noise[g, a] + logit[a] + added[a] + (1e6 if won else 0.0)
                 if (visits[a] == most or won) and score > best_score:
                     best_score, best[g] = score, a
@@ -72,7 +80,7 @@ def gumbel_policy(trees, settings, orders, policy, best, value):  # type: ignore
         value[g] = known if settings.solve and known == known else mean
 
 
-@loop(puct_score, action_values)
+@loop(puct_score, action_values, is_proven)
 @njit(cache=True, nogil=True)
 def puct_policy(trees, settings, orders, policy, value):  # type: ignore[no-untyped-def]
     """Write the share of visits of each root's actions, ``policy [G, A]``, and its mean value, ``value [G]``.
@@ -97,8 +105,9 @@ def puct_policy(trees, settings, orders, policy, value):  # type: ignore[no-unty
             if visits[a] > visits[best]:
                 best = a
             if settings.solve and visits[a] > 0:
-                worse = is_known and known >= 1.0 and values[a] < 1.0
-                if worse or (values[a] <= -1.0 and not (is_known and known <= -1.0)):
+                proven = is_proven(trees, g, 0, a)
+                worse = is_known and known >= 1.0 and not (proven and values[a] >= 1.0)
+                if worse or (proven and values[a] <= -1.0 and not (is_known and known <= -1.0)):
                     policy[g, a] = 0.0
         if orders.forced[g]:
             limit = puct_score(

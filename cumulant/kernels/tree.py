@@ -95,7 +95,7 @@ def choose_puct(trees, settings, g, n, forced, value):  # type: ignore[no-untype
             score = puct_score(untried, prior, 0, total, settings.exploration, settings.exploration_base)
         else:
             score = puct_score(value[a], prior, visits, total, settings.exploration, settings.exploration_base)
-            if settings.solve and value[a] <= -1.0 and _is_known(trees, g, n, a):
+            if settings.solve and value[a] <= -1.0 and is_proven(trees, g, n, a):
                 score -= 1e6  # a proven loss, only if all are
             elif forced and visits < math.sqrt(settings.forced * prior * total):
                 score += 1e3
@@ -106,7 +106,8 @@ def choose_puct(trees, settings, g, n, forced, value):  # type: ignore[no-untype
 
 @loop()
 @njit(inline="always")
-def _is_known(trees, g, n, a):  # type: ignore[no-untyped-def]
+def is_proven(trees, g, n, a):  # type: ignore[no-untyped-def]
+    """Return whether what an action leads to is proven: a value of 1 or -1 may be a guess of the network."""
     c = trees.child[g, n, a]
     return c >= 0 and trees.known[g, c] == trees.known[g, c]
 
@@ -217,7 +218,7 @@ def _back_up(trees, g, nodes, actions, depth, leaf, value, in_flight, solve):  #
             best, every = -2.0, True
             for b in range(len(trees.moves)):
                 if trees.prior[g, n, b] > 0.0:
-                    if _is_known(trees, g, n, b):
+                    if is_proven(trees, g, n, b):
                         c = trees.child[g, n, b]
                         own = trees.known[g, c] if trees.player[g, c] == who else -trees.known[g, c]
                         best = max(best, own)

@@ -8,12 +8,13 @@ import torch
 from gymnasium import spaces
 
 from cumulant.algos.alphazero import Config, PlayConfig, SelfPlay, turned
-from cumulant.data.game_replay import GameReplay, Positions, WindowConfig
+from cumulant.data.game_replay import UNKNOWN, GameReplay, Positions, WindowConfig
 from cumulant.engine.board_policy import BoardPolicy, NetEvaluator
 from cumulant.engine.search import Search, SearchConfig
 from cumulant.engine.strength import at_random, match, solved_sets
 from cumulant.envs.games.lookup import make_game
 from cumulant.envs.games.minimax import Table, losing_line
+from cumulant.errors import ConfigError
 from cumulant.nn.board import BoardNet, for_inference
 
 
@@ -129,6 +130,68 @@ def test_all_symmetries_are_asked_alike():
         np.testing.assert_allclose(values, values[0], rtol=1e-5)
         for actions, said in zip(game.symmetries_actions, logits):
             np.testing.assert_allclose(said, logits[0][actions], atol=1e-5)
+
+
+def test_trees_have_room_for_every_budget_and_refuse_more():
+    """Compiled code checks no bounds: a budget above the room wrote into the trees beside it."""
+    game = make_game("tictactoe")
+    config = Config(
+        num_envs=8, search=SearchConfig(simulations=1), play=PlayConfig(full_share=0.5, quick_simulations=8)
+    )
+    selfplay, _, played = play(game, 12, config)
+    assert selfplay.search.most == 8
+    assert played["selfplay/games"] > 0
+    search = Search(game, SearchConfig(simulations=2), 3, NetEvaluator(network(game), game, 0, "float32"))
+    for budget in ([8, 2, 2], [2, 0, 2]):
+        with pytest.raises(ConfigError, match="room for 1 to 2 a move"):
+            search.run(np.tile(game.start(), (3, 1)), np.array(budget))
+
+
+def test_a_guess_of_one_is_no_proof():
+    """A network may be so sure that its value is 1 in float32: the move to take is one that was looked at."""
+    game = make_game("tictactoe")
+    certain = lambda planes: (np.zeros((len(planes), 9), np.float32), np.ones(len(planes), np.float32))  # noqa: E731
+    for method in ("gumbel", "puct"):
+        search = Search(game, SearchConfig(simulations=4, method=method), 1, certain)
+        found = search.run(game.start()[None])
+        assert found.visits[0, found.action[0]] > 0
+        assert (found.policy[0] > 0).sum() >= 4
+
+
+def test_small_runs_learn_at_the_pace_that_was_asked(train_one):
+    small = {"num_envs": 2, "horizon": 4, "total_steps": 96, "eval_simulations": 2, "simulations": 2, "passes": 1.0}
+    run = train_one("alphazero", "tictactoe", **small, batch_size=512)
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert not any("loss/policy" in row for row in rows), "96 moves are less than a batch of 512"
+    run = train_one("alphazero", "tictactoe", **small, batch_size=32, name="small")
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert 2 <= sum("loss/policy" in row for row in rows) <= 3, "8 moves an iteration, 32 a batch"
+
+
+def test_nobody_knows_the_owners_of_a_game_that_was_given_up():
+    game = make_game("othello", size=4)
+    replay = GameReplay(game, WindowConfig(capacity=2), 1)
+    for ownership in (np.ones(16), np.ones(16), None):
+        replay.remember(
+            game.start()[None], np.full((1, game.num_actions), 0.1), np.zeros(1), np.zeros(1, np.int8), np.ones(1, bool)
+        )
+        replay.finish(0, -1.0, 0, ownership)
+    assert (replay._ring.ownership[0] == UNKNOWN).all()
+    assert (replay._ring.ownership[1] == 1).all()
+
+
+def test_an_evaluation_that_fails_leaves_nothing_behind(monkeypatch):
+    game = make_game("tictactoe")
+    evaluator = NetEvaluator(network(game), game, 1 << 10, "float32")
+    planes = game.planes(game.start())[None]
+    say = evaluator._say
+    monkeypatch.setattr(evaluator, "_say", lambda planes: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        evaluator(planes)
+    monkeypatch.setattr(evaluator, "_say", say)
+    fresh = NetEvaluator(network(game), game, 1 << 10, "float32")(planes)
+    for one, two in zip(evaluator(planes), fresh):
+        np.testing.assert_array_equal(one, two)
 
 
 def test_matches_count_for_the_right_player():

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "benchmarks"
 CASES = {
     "align_results.py": ["--out", mkdtemp()],
+    "alphazero_results.py": ["--finished", "--runs", mkdtemp()],
     "control_results.py": ["--only", "reinforce/cartpole", "--seeds", "2", "--steps", "600", "--out", mkdtemp()],
     "ppo_cartpole.py": ["--repeats", "1", "--steps", "2048"],
     "ppo_gymnasium.py": ["--repeats", "1", "--steps", "2048"],

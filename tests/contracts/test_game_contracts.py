@@ -114,8 +114,6 @@ def test_what_does_not_fit_is_refused(algo, train_one, tmp_path):
         api.make_spec(algo, "connect_for")
     with pytest.raises(ConfigError, match="no option 'size'"):
         api.make_spec(algo, "tictactoe", env_options={"size": 5})
-    with pytest.raises(UsageError, match=f"'tictactoe' is a board game .*{algo}"):
-        api.make_spec("ppo", "tictactoe")
     run = train_one(algo, "tictactoe", **SMALL)
     with pytest.raises(UsageError, match="plays tictactoe, not connect_four"):
         api.evaluate(run, "connect_four")

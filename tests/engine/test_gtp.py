@@ -153,6 +153,8 @@ def test_the_server_keeps_the_game_and_answers_by_the_protocol():
     assert said[3] == "="
     assert said[4].startswith("= ")
     assert said[5:] == ["="]  # nothing after quit
+    said = session("known_command quit", "# quit", "9 quit", "name")
+    assert said == ["= true", "=9"]
 
 
 def test_the_server_refuses_what_cannot_be():

@@ -70,7 +70,7 @@ def make(size: int = 9, komi: float = 7.0, max_moves: int = 0) -> Game:
     """
     if not isinstance(size, int) or not 2 <= size <= 19:
         raise ConfigError(f"go: size = {size}; boards are 2 to 19 points wide")
-    if not math.isfinite(komi) or 2 * komi != int(2 * komi) or abs(komi) > 19 * 19:
+    if not isinstance(komi, int | float) or not math.isfinite(komi) or 2 * komi != int(2 * komi) or abs(komi) > 19 * 19:
         raise ConfigError(f"go: komi = {komi}; it must be a half or a whole number of points, at most {19 * 19}")
     if not isinstance(max_moves, int) or max_moves < 0:
         raise ConfigError(f"go: max_moves = {max_moves}; it must be a number of moves, or 0 for twice the points")

@@ -8,11 +8,14 @@ import importlib
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cumulant.envs.games.game import Game
-from cumulant.envs.games.openspiel import PREFIX, openspiel_game
 from cumulant.errors import ConfigError, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from cumulant.envs.games.game import Game
+
+PREFIX = "openspiel:"
 
 
 @functools.cache
@@ -71,6 +74,8 @@ def make_game(name: str, **options: Any) -> Game:
 
 @functools.cache
 def _of_openspiel(name: str) -> Game:
+    from cumulant.envs.games.openspiel import openspiel_game
+
     return openspiel_game(name)
 
 

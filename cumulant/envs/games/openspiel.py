@@ -14,9 +14,9 @@ from numba import njit, objmode
 
 from cumulant.envs.counter_rng import mix
 from cumulant.envs.games.game import Game, no_move
+from cumulant.envs.games.lookup import PREFIX
 from cumulant.errors import ConfigError, MissingPackage, UsageError, did_you_mean
 
-PREFIX = "openspiel:"
 _REMEMBERED = 10_000  # positions
 _REFEREES: list[_Referee] = []
 

@@ -35,7 +35,7 @@ def make(size: int = 8) -> Game:
     >>> [game.action_name(action) for action in game.legal_actions(game.start())]
     ['d3', 'c4', 'f5', 'e6']
     """
-    if size not in (4, 6, 8):
+    if not isinstance(size, int) or size not in (4, 6, 8):
         raise ConfigError(f"othello: size = {size}; boards are 4, 6 or 8 points wide")
     board = sum(1 << (8 * row + column) for row in range(size) for column in range(size))
     high = size // 2  # the lower right of the four points in the middle

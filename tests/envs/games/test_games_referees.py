@@ -1,6 +1,6 @@
 """The rules against referees: OpenSpiel, in digests of a million random moves, and GNU Go's counting.
 
-The fixtures are written by ``benchmarks/peers/openspiel_games.py`` and ``benchmarks/peers/gnugo_scores.py``.
+The fixtures are written by ``benchmarks/peers/openspiel_games.py`` and ``benchmarks/gnugo_scores.py``.
 """
 
 import importlib.util

@@ -3,7 +3,7 @@
 Games are played at random, never into an own eye, until both have to pass; GNU Go gets the moves and says what the score is.
 Positions with stones that it calls dead are left out: what their points are worth depends on how it would play on.
 
-    python benchmarks/peers/gnugo_scores.py tests/envs/games/gnugo.json          needs gnugo (Debian: apt-get install gnugo)
+    python benchmarks/gnugo_scores.py tests/envs/games/gnugo.json          needs gnugo (Debian: apt-get install gnugo)
 """
 
 from __future__ import annotations
