@@ -46,9 +46,9 @@ NOTES = """## Where we are below, and what is missing
   to 6.5 (three seeds), and with them Freeway is a matter of luck (17, 21 and 60 on three seeds; 30 on each of five without).
   Seaquest is learned badly. Random play: Asterix 0.5, Breakout 0.5, Freeway 0.1, Seaquest 0.1, Space Invaders 2.7.
 - MinAtar with A2C and DQN: budgets of half a minute and of a minute of one core a seed. Asterix is as good as not learned by
-  either (1.0 over 5 seeds after 500,000 steps, 0.7 over 3 after 150,000), so there is no preset. DQN on Space Invaders was at
-  30 after 86,000 steps (two seeds, stopped there); A2C and DQN on Freeway and Seaquest were not run. The source of the games
-  (Young & Tian 2019) gives curves over 5 million frames and no numbers, so nothing stands beside these rows.
+  either (1.0 over 5 seeds after 500,000 steps, 0.7 over 3 after 150,000), nor is Seaquest by A2C (0.5 over 5 seeds), so there is
+  no preset; DQN on Seaquest was not run. The source of the games (Young & Tian 2019) gives curves over 5 million frames and no
+  numbers, so nothing stands beside these rows.
 - Atari: no game was trained to a result. At 740 steps per CPU second (`ppo_pong.md`) a million steps of Pong are 23 minutes.
 - walker-walk (SAC) is two seeds, FetchReach two, Hopper and Walker2d three.
 - The seconds are of a machine that was busy with other work, up to eight processes to a core.

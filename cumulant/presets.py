@@ -341,6 +341,11 @@ PRESETS: dict[tuple[str, str], Preset] = {
         seen="return 6.1 over 5 seeds, interquartile mean (5.9, 8.0, 5.7, 6.3, 6.1)",
         how="cumulant train a2c minatar-breakout --seeds 5",
     ),
+    ("a2c", "minatar-freeway"): Preset(
+        config=_A2C_MINATAR,
+        seen="return 19.9 over 5 seeds (22.1, 19.7, 15.7, 22.8, 19.2)",
+        how="cumulant train a2c minatar-freeway --seeds 5",
+    ),
     ("a2c", "minatar-space-invaders"): Preset(
         config=_A2C_MINATAR,
         seen="return 42.7 over 5 seeds, interquartile mean (54.0, 35.4, 42.7, 45.1, 40.3)",
@@ -350,5 +355,15 @@ PRESETS: dict[tuple[str, str], Preset] = {
         config=_DQN_MINATAR,
         seen="return 10.3 over 3 seeds (10.7, 10.2, 10.1)",
         how="cumulant train dqn minatar-breakout --seeds 3",
+    ),
+    ("dqn", "minatar-space-invaders"): Preset(
+        config=_DQN_MINATAR,
+        seen="return 28.0 over 3 seeds (23.0, 27.8, 33.2)",
+        how="cumulant train dqn minatar-space-invaders --seeds 3",
+    ),
+    ("dqn", "minatar-freeway"): Preset(
+        config=_DQN_MINATAR,
+        seen="return 24.7 over 3 seeds (23.2, 22.2, 28.8)",
+        how="cumulant train dqn minatar-freeway --seeds 3",
     ),
 }
