@@ -371,7 +371,7 @@ IN_SEARCH = (
     "action_values",
     "choose_puct",
     "choose_gumbel",
-    "_is_known",
+    "is_proven",
     "new_node",
     "plant",
     "gather",
