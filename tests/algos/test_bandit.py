@@ -145,7 +145,7 @@ def test_a_constant_share_of_random_arms_costs_a_constant_share_of_the_mean_gap(
     assert 4.0 * spread < 0.6 * exact
 
 
-def test_decisions_that_are_made_at_once_share_whatis_proven(train_one):
+def test_decisions_that_are_made_at_once_share_what_is_known(train_one):
     regret, run = play(train_one, "bandit-linear", "linucb", num_envs=20, total_steps=4000, horizon=10)
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [row["steps"] for row in rows][:2] == [200, 400]

@@ -252,7 +252,7 @@ def test_loop_equals_plain_python(name):
     LOOPS[name](registered()[name].function)
 
 
-def test_loops_are_put_together_from_whatis_proven():
+def test_loops_are_put_together_from_what_is_known():
     """A part is a registered function or one of an environment."""
     known = {entry.function for entry in registered().values()}
     for entry in registered().values():
