@@ -44,7 +44,7 @@ def arena(
         players: At least two, as `boards.find_player` takes them.
         game: Its name; by default that of the first run among the players.
         games: Of every pair, an even number.
-        opening_moves: Random moves of an opening; by default one for every ten that a game can have, at most 4.
+        opening_moves: Random moves of an opening; by default one for every five that a game can have, at most 4.
         simulations: Of the search of runs that name none.
         seconds: How long a GTP engine may think about a move.
         seed: Of openings and players.
@@ -98,6 +98,11 @@ def arena(
                     both = [start for start in some for _ in (0, 1)]
                     played = play_games(board, (made[one], made[other]), both, [(0, 1), (1, 0)] * len(some))
                     records += played
+                    directory.mkdir(
+                        parents=True, exist_ok=True
+                    )  # what was played stays if the tournament is broken off
+                    lines = [json.dumps(record.as_json(board)) for record in records]
+                    write_atomic(directory / GAMES, ("\n".join(lines) + "\n").encode())
                     for a, b in zip(played[::2], played[1::2]):
                         pairings.append((one, other, a.points + 1.0 - b.points, 2))
                     told(names[one], names[other], 2 * (first + len(some)), games)
@@ -111,9 +116,6 @@ def arena(
             "seed": seed,
             **_tables(names, ratings, records),
         }
-        directory.mkdir(parents=True, exist_ok=True)
-        lines = [json.dumps(record.as_json(board)) for record in records]
-        write_atomic(directory / GAMES, ("\n".join(lines) + "\n").encode())
         result["run"] = str(directory)
         write_atomic(directory / RESULT, (json.dumps(result, indent=2) + "\n").encode())
     return result

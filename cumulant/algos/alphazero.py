@@ -33,7 +33,7 @@ from cumulant.envs.games.lookup import make_game
 from cumulant.kernels.rules import encode_rows, play_at_random, play_rows, rules_of
 from cumulant.maths.masked import masked_mean
 from cumulant.maths.schedules import linear
-from cumulant.nn.board import BoardNet, BoardNetConfig, has_bfloat16
+from cumulant.nn.board import BoardNet, BoardNetConfig, is_coarse
 from cumulant.nn.flat import Flat, FlatAdam
 from cumulant.run.config import require
 from cumulant.run.run import Run
@@ -253,7 +253,7 @@ def learn(
 
     loss = cross-entropy(policy of the search) + value_coef * cross-entropy(result) + ownership_coef * cross-entropy(owner)
     """
-    coarse = config.precision == "bfloat16" or (config.precision == "auto" and has_bfloat16())
+    coarse = is_coarse(config.precision, torch.device(config.device))
     sums = dict.fromkeys(("policy", "value", "ownership", "grad_norm", "policy_floor"), 0.0)
     net.train()
     for _ in range(steps):

@@ -143,7 +143,13 @@ class BoardPolicy:
     def evaluator(self) -> NetEvaluator:
         """Return what the network says of positions; the same object every time."""
         if self._evaluator is None:
-            self._evaluator = NetEvaluator(self.net, self.game, 1 << 18, every_symmetry=True)
+            self._evaluator = NetEvaluator(
+                self.net,
+                self.game,
+                1 << 18,
+                str(self.card.get("config", {}).get("precision", "auto")),
+                every_symmetry=True,
+            )
         return self._evaluator
 
     def searcher(self, games: int, simulations: int | None = None, **options: Any) -> Search:

@@ -41,11 +41,11 @@ def _number(state, seed):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True)
 def _random_result(rules, state, mask, rng):  # type: ignore[no-untyped-def]
     """Play at random to the end, in place, and return the result for who was to move at the start."""
-    sign = 1.0
+    who = rules.player(state)
     while True:
         result = rules.outcome(state)
         if not np.isnan(result):
-            return sign * result
+            return result if rules.player(state) == who else -result
         rules.legal(state, mask)
         count = 0
         for action in range(mask.shape[0]):
@@ -58,7 +58,6 @@ def _random_result(rules, state, mask, rng):  # type: ignore[no-untyped-def]
                     rules.play(state, action)
                     break
                 chosen -= 1
-        sign = -sign
 
 
 @njit(cache=True, nogil=True)
@@ -68,7 +67,8 @@ def _search(rules, root, simulations, exploration, rng, visits):  # type: ignore
     states = np.empty((simulations + 1, root.shape[0]), np.int64)
     child = np.full((simulations + 1, num_actions), -1, np.int32)  # -1: legal and not tried, -2: not legal
     count = np.zeros(simulations + 1, np.int64)
-    total = np.zeros(simulations + 1, np.float64)  # for who moved into the node
+    total = np.zeros(simulations + 1, np.float64)  # for who moved into the node; at the root, for who is to move
+    player = np.empty(simulations + 1, np.int64)
     untried = np.zeros(simulations + 1, np.int64)
     ended = np.zeros(simulations + 1, np.float64)
     path = np.empty(simulations + 2, np.int64)
@@ -111,7 +111,7 @@ def _search(rules, root, simulations, exploration, rng, visits):  # type: ignore
             path[depth] = node
         if node == used:
             used += 1
-            ended[node] = rules.outcome(states[node])
+            ended[node], player[node] = rules.outcome(states[node]), rules.player(states[node])
             rules.legal(states[node], mask)
             for action in range(num_actions):
                 if mask[action]:
@@ -122,14 +122,13 @@ def _search(rules, root, simulations, exploration, rng, visits):  # type: ignore
         if np.isnan(result):
             scratch[:] = states[node]
             result = _random_result(rules, scratch, mask, rng)
-        for place in range(depth, -1, -1):
-            result = -result
-            total[path[place]] += result
+        for place in range(depth + 1):
+            total[path[place]] += result if player[path[max(place - 1, 0)]] == player[node] else -result
             count[path[place]] += 1
     for action in range(num_actions):
         below = child[0, action]
         visits[action] = count[below] if below >= 0 else 0
-    return -total[0] / count[0]
+    return total[0] / count[0]
 
 
 @njit(cache=True, nogil=True)
@@ -149,7 +148,7 @@ def tree_search(
     The most visited action is the move.
 
     Args:
-        game: Any game whose functions are compiled and in which players take turns.
+        game: Any game whose functions are compiled.
         states: Positions in which the game goes on, ``[B, W]`` int64.
         simulations: Random games per position.
         seed: Of the random games; the same position and seed give the same answer, in whatever batch.
@@ -184,7 +183,10 @@ def _value(rules, depth, alpha, beta, states, masks, rng):  # type: ignore[no-un
         if masks[depth, action]:
             states[depth - 1] = states[depth]
             rules.play(states[depth - 1], action)
-            alpha = max(alpha, -_value(rules, depth - 1, -beta, -alpha, states, masks, rng))
+            if rules.player(states[depth - 1]) == rules.player(states[depth]):
+                alpha = max(alpha, _value(rules, depth - 1, alpha, beta, states, masks, rng))
+            else:
+                alpha = max(alpha, -_value(rules, depth - 1, -beta, -alpha, states, masks, rng))
             if alpha >= beta:
                 break
     return alpha
@@ -204,7 +206,10 @@ def _root_values(rules, roots, depth, values):  # type: ignore[no-untyped-def]
             if masks[depth, action]:
                 states[depth - 1] = states[depth]
                 rules.play(states[depth - 1], action)
-                values[place, action] = -_value(rules, depth - 1, -np.inf, -best, states, masks, rng)
+                if rules.player(states[depth - 1]) == rules.player(states[depth]):
+                    values[place, action] = _value(rules, depth - 1, best, np.inf, states, masks, rng)
+                else:
+                    values[place, action] = -_value(rules, depth - 1, -np.inf, -best, states, masks, rng)
                 best = max(best, values[place, action])
 
 
@@ -214,7 +219,7 @@ def alpha_beta(game: Game, states: np.ndarray, depth: int) -> np.ndarray:
     A move that is no better than one before it has an upper bound of its value; one that is not legal has minus infinity.
 
     Args:
-        game: Any game whose functions are compiled and in which players take turns.
+        game: Any game whose functions are compiled.
         states: Positions in which the game goes on, ``[B, W]`` int64.
         depth: Moves to look ahead, at least 1.
     """

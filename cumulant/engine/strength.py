@@ -7,42 +7,20 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from cumulant.engine.board_policy import BoardPolicy
+from cumulant.engine.matches import openings, play_games
+from cumulant.engine.players import make_player
+from cumulant.engine.trained_players import board_player
 from cumulant.envs.games.game import Game
 from cumulant.envs.games.minimax import Table
-from cumulant.envs.games.solved_positions import SETS, solved_positions
-from cumulant.kernels.rules import play_at_random, rules_of
+from cumulant.envs.games.solved_positions import SETS, Solved, solved_positions
 from cumulant.nn.board import BoardNet
 from cumulant.run.run import Run
 from cumulant.stats import mean_interval
-
-Player = Callable[[np.ndarray], np.ndarray]
-"""Positions ``[G, W]`` -> moves ``[G]``."""
-
-
-class Solved(NamedTuple):
-    """Positions in which some moves keep the value, and some do not.
-
-    Args:
-        states: ``[N, W]``.
-        keeps: Which moves keep it, ``[N, A]`` bool.
-    """
-
-    states: np.ndarray
-    keeps: np.ndarray
-
-    def share(self, actions: np.ndarray) -> float:
-        """Return in which share of the positions the move keeps the value."""
-        return float(self.kept(actions).mean())
-
-    def kept(self, actions: np.ndarray) -> np.ndarray:
-        """Return where the move keeps the value, ``[N]`` bool."""
-        return np.take_along_axis(self.keeps, actions[:, None], 1)[:, 0]
 
 
 @functools.cache
@@ -51,11 +29,7 @@ def solved_sets(game: Game) -> dict[str, Solved]:
     if game.name == "tictactoe":
         return {"all": _every_position(game)}
     if game.name == "connect_four":
-        sets = {name: solved_positions(name) for name in SETS}
-        return {
-            name: Solved(known.states, known.values == known.values.max(1, keepdims=True))
-            for name, known in sets.items()
-        }
+        return {name: solved_positions(name).solved for name in SETS}
     return {}
 
 
@@ -78,79 +52,37 @@ def _every_position(game: Game) -> Solved:
 
 def measure(policy: BoardPolicy, simulations: int) -> dict[str, float]:
     """Return the shares of value-preserving moves: ``value_kept_SET`` with search, ``network_kept_SET`` without."""
+    return {name: float(kept.mean()) for name, kept in _kept(policy, simulations).items()}
+
+
+def _kept(policy: BoardPolicy, simulations: int) -> dict[str, np.ndarray]:
+    """Return in which positions of each set the move kept the value, ``[N]`` bool."""
     found = {}
     for name, known in solved_sets(policy.game).items():
         searched = policy.search(known.states, simulations)
-        found[f"value_kept_{name}"] = known.share(searched.action)
-        found[f"network_kept_{name}"] = known.share(searched.prior.argmax(-1))
+        found[f"value_kept_{name}"] = known.kept(searched.action)
+        found[f"network_kept_{name}"] = known.kept(searched.prior.argmax(-1))
     return found
-
-
-def at_random(game: Game, seed: int) -> Player:
-    """Return the player who takes any legal move."""
-    generator = np.random.default_rng(seed)
-    return lambda states: np.array([generator.choice(game.legal_actions(state)) for state in states])
-
-
-def match(game: Game, player: Player, other: Player, games: int, opening: int, seed: int) -> np.ndarray:
-    """Play games with colours swapped: each opening twice.
-
-    Args:
-        game: The game.
-        player: Whose results they are.
-        other: The opponent.
-        games: How many, an even number.
-        opening: Random moves that each pair of games begins with.
-        seed: Of those.
-
-    Returns:
-        Results for ``player``, ``[games]``: 1 won, 0 drawn, -1 lost.
-    """
-    generator = np.random.default_rng(seed)
-    states = np.tile(game.start(), (games // 2, 1))
-    mask = np.zeros(game.num_actions, np.uint8)
-    play_at_random(rules_of(game), states, generator.random((len(states), opening)), mask)
-    states = np.concatenate([states, states])
-    first = np.repeat([True, False], games // 2)  # whether the player moves where player() of the opening is to move
-    begins = np.array([game.player(state) for state in states])
-    results = np.full(games, np.nan)
-    while True:
-        results = np.array([game.outcome(state) if r != r else r for r, state in zip(results, states)])
-        going = np.flatnonzero([game.outcome(state) != game.outcome(state) for state in states])
-        if not len(going):
-            break
-        to_move = np.array([game.player(states[g]) for g in going])
-        own = (to_move == begins[going]) == first[going]
-        for who, rows in ((player, going[own]), (other, going[~own])):
-            if len(rows):
-                for g, action in zip(rows, who(states[rows])):
-                    game.play(states[g], action)
-    last = np.array([game.player(state) for state in states])
-    return results * np.where((last == begins) == first, 1.0, -1.0)
 
 
 def evaluation(policy: BoardPolicy, simulations: int, games: int = 100, seed: int = 0) -> dict[str, Any]:
     """Return what a run's evaluation says: results against a player who moves at random, and the shares of ``measure``."""
-    results = match(
-        policy.game,
-        functools.partial(policy.act, simulations=simulations),
-        at_random(policy.game, seed),
-        games,
-        1,
-        seed,
-    )
+    game = policy.game
+    players = board_player(policy, game, "it", simulations), make_player("random", game, seed=seed)
+    starts = openings(game, games // 2, 1, np.random.default_rng(seed))
+    records = play_games(game, players, [start for start in starts for _ in (0, 1)], [(0, 1), (1, 0)] * len(starts))
+    points = np.array([record.points if k % 2 == 0 else 1.0 - record.points for k, record in enumerate(records)])
+    results = 2.0 * points - 1.0
     mean, low, high = mean_interval(results)
     outcomes = {}
-    for name, known in solved_sets(policy.game).items():
-        searched = policy.search(known.states, simulations)
-        for key, actions in (("value_kept", searched.action), ("network_kept", searched.prior.argmax(-1))):
-            share, lower, upper = mean_interval(known.kept(actions).astype(float))
-            outcomes[f"{key}_{name}"] = {"mean": share, "interval": [lower, upper]}
+    for name, kept in _kept(policy, simulations).items():
+        share, lower, upper = mean_interval(kept.astype(float))
+        outcomes[name] = {"mean": share, "interval": [lower, upper]}
     return {
         "schema": 1,
-        "environment": policy.game.name,
+        "environment": game.name,
         "options": dict(policy.card.get("env_options", {})),
-        "episodes": games,
+        "episodes": len(results),
         "seed": seed,
         "simulations": simulations,
         "return_mean": mean,

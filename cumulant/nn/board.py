@@ -191,13 +191,22 @@ def for_inference(net: BoardNet, precision: str = "auto") -> BoardNet:
     for module in made.modules():
         if isinstance(module, _Layer):
             module.fuse()
-    coarse = precision == "bfloat16" or (precision == "auto" and (made.value.weight.is_cuda or has_bfloat16()))
-    made = made.to(torch.bfloat16 if coarse else torch.float32)
+    made = made.to(torch.bfloat16 if is_coarse(precision, made.value.weight.device) else torch.float32)
     return made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
+def is_coarse(precision: str, device: torch.device) -> bool:
+    """Return whether products are made in bfloat16.
+
+    Args:
+        precision: float32, bfloat16, or auto for what is faster there.
+        device: Where.
+    """
+    return precision == "bfloat16" or (precision == "auto" and (device.type == "cuda" or _has_bfloat16()))
+
+
 @cache
-def has_bfloat16() -> bool:
+def _has_bfloat16() -> bool:
     """Return whether this processor multiplies bfloat16 numbers in hardware."""
     try:
         flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore")

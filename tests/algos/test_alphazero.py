@@ -1,6 +1,7 @@
 """AlphaZero: what is remembered and learned from, the network, evaluation in all symmetries, and that it learns."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,8 +11,8 @@ from gymnasium import spaces
 from cumulant.algos.alphazero import Config, PlayConfig, SelfPlay, turned
 from cumulant.data.game_replay import UNKNOWN, GameReplay, Positions, WindowConfig
 from cumulant.engine.board_policy import BoardPolicy, NetEvaluator
-from cumulant.engine.search import Search, SearchConfig
-from cumulant.engine.strength import at_random, match, solved_sets
+from cumulant.engine.search import Found, Search, SearchConfig
+from cumulant.engine.strength import evaluation, solved_sets
 from cumulant.envs.games.lookup import make_game
 from cumulant.envs.games.minimax import Table, losing_line
 from cumulant.errors import ConfigError
@@ -194,20 +195,23 @@ def test_an_evaluation_that_fails_leaves_nothing_behind(monkeypatch):
         np.testing.assert_array_equal(one, two)
 
 
-def test_matches_count_for_the_right_player():
+def test_an_evaluation_counts_for_the_policy_on_both_sides():
     game = make_game("tictactoe")
     table = Table(game)
 
-    def perfect(states):
-        return np.array([table.move_values(state).argmax() for state in states])
+    def search(states, simulations):
+        worth = np.stack([table.move_values(state) for state in states])
+        visits = np.zeros((len(states), 9), np.int64)
+        prior = np.where(np.isinf(worth), 1.0, 0.0)  # without a search it would be on what is taken
+        return Found(visits, visits.astype(float), worth.argmax(1), np.zeros(len(states)), prior)
 
-    results = match(game, perfect, at_random(game, 1), 200, 1, 0)
-    assert results.min() == 0.0
-    assert results.mean() > 0.6
-    swapped = match(game, at_random(game, 1), perfect, 200, 1, 0)
-    assert swapped.max() == 0.0
-    assert swapped.mean() < -0.6
-    assert losing_line(perfect, game) is None
+    perfect = SimpleNamespace(game=game, card={"env_options": {}}, search=search)
+    said = evaluation(perfect, 1, games=200)
+    assert said["episodes"] == 200
+    assert said["return_mean"] > 0.8
+    assert said["outcomes"]["value_kept_all"]["mean"] == 1.0
+    assert said["outcomes"]["network_kept_all"]["mean"] == 0.0
+    assert losing_line(lambda states: search(states, 1).action, game) is None
 
 
 def test_it_learns_tic_tac_toe(train_one):

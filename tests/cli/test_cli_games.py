@@ -8,7 +8,6 @@ import pytest
 
 from cumulant.cli.play import against_a_person
 from cumulant.engine.players import Player, make_player
-from cumulant.envs import lookup
 from cumulant.envs.games.lookup import make_game
 from cumulant.errors import PlayerFault
 
@@ -127,7 +126,6 @@ def test_the_end_of_the_input_ends_the_game(cli, typed):
     assert "the game is broken off" in said.out
 
 
-@pytest.mark.skipif(lookup.find("tictactoe") is None, reason="games are no environments")
 def test_what_learned_a_game_as_an_environment_plays_it(cli, train_one):
     run = train_one("dqn", "tictactoe", total_steps=600, warmup_steps=200)
     said = cli("arena", run, "random", "--games", "10", "--out", run.parent / "arena", "--json")

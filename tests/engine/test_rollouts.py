@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from numba import njit
 
 from cumulant.engine import rollouts
+from cumulant.envs.games.game import Game
 from cumulant.envs.games.lookup import make_game
 from cumulant.envs.games.minimax import Table
 
@@ -66,3 +68,87 @@ def test_alpha_beta_looks_as_far_as_it_is_told():
     others = [0, 1, 2, 4, 5, 6]
     assert deep[3] > -rollouts.DECIDED
     assert (deep[others] <= np.maximum(deep[3], -rollouts.DECIDED)).all()
+
+
+# -- a heap: take 1 and move again, or take 2 or 3 and let the other move; who takes the last one wins -------------------
+
+
+@njit
+def _initial(state):
+    state[0], state[1] = 9, 0
+
+
+@njit
+def _legal(state, mask):
+    for action in range(3):
+        mask[action] = state[0] > action
+
+
+@njit
+def _play(state, action):
+    state[0] -= action + 1
+    if action > 0:
+        state[1] = 1 - state[1]
+
+
+@njit
+def _outcome(state):
+    if state[0] > 0:
+        return np.nan
+    return 1.0 if state[2] == state[1] else -1.0
+
+
+@njit
+def _play_and_remember(state, action):
+    state[2] = state[1]  # who took last
+    _play(state, action)
+
+
+@njit
+def _player(state):
+    return state[1]
+
+
+@njit
+def _encode(state, planes):
+    planes[0, 0, 0] = state[0]
+
+
+@njit
+def _key(state):
+    return np.uint64(state[0] * 4 + state[1] * 2 + state[2])
+
+
+def worth(game, state):
+    """Return the result for who is to move, and the actions that reach it."""
+    result = game.outcome(state)
+    if not np.isnan(result):
+        return result, []
+    values = {}
+    for action in game.legal_actions(state):
+        after = state.copy()
+        game.play(after, action)
+        value = worth(game, after)[0]
+        values[int(action)] = value if after[1] == state[1] else -value
+    best = max(values.values())
+    return best, [action for action, value in values.items() if value == best]
+
+
+def test_a_player_may_move_again():
+    game = Game(
+        "heap", 1, 1, 3, 1, 3, 20, _initial, _legal, _play_and_remember, _outcome, _player, _encode, _key,
+        np.arange(1)[None], np.arange(3)[None], str, str, int,
+    )  # fmt: skip
+    told_apart = 0
+    for heap in range(1, 8):
+        for player in (0, 1):
+            state = np.array([heap, player, 0])
+            value, best = worth(game, state)
+            found = rollouts.alpha_beta(game, state[None], 12)[0]
+            assert np.sign(found.max()) == value
+            assert found.argmax() in best
+            visits, mean = rollouts.tree_search(game, state[None], 2000, seed=0)
+            assert visits[0].argmax() in best
+            assert np.sign(mean[0]) == value
+            told_apart += len(best) < min(heap, 3)
+    assert told_apart > 0

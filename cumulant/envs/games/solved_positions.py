@@ -15,6 +15,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,6 +25,26 @@ from cumulant.errors import UsageError, did_you_mean
 
 SETS = ("random", "strong")
 _WORTH = {"+": 1, "=": 0, "-": -1, ".": NO_MOVE}
+
+
+class Solved(NamedTuple):
+    """Positions in which some moves keep the value, and some do not.
+
+    Args:
+        states: ``[N, W]``.
+        keeps: Which moves keep it, ``[N, A]`` bool.
+    """
+
+    states: np.ndarray
+    keeps: np.ndarray
+
+    def share(self, actions: np.ndarray) -> float:
+        """Return in which share of the positions the move keeps the value."""
+        return float(self.kept(actions).mean())
+
+    def kept(self, actions: np.ndarray) -> np.ndarray:
+        """Return where the move keeps the value, ``[N]`` bool."""
+        return np.take_along_axis(self.keeps, actions[:, None], 1)[:, 0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,10 +64,10 @@ class SolvedPositions:
     states: np.ndarray
     values: np.ndarray
 
-    def preserved(self, actions: np.ndarray) -> np.ndarray:
-        """Return for each position whether an action keeps its value, ``[N]`` bool; an illegal one does not."""
-        chosen = np.take_along_axis(self.values, np.asarray(actions, np.int64)[:, None], axis=1)[:, 0]
-        return chosen == self.values.max(axis=1)
+    @property
+    def solved(self) -> Solved:
+        """Which moves keep the value; an illegal one never does."""
+        return Solved(self.states, self.values == self.values.max(1, keepdims=True))
 
 
 @functools.cache
@@ -85,4 +106,4 @@ def value_preserving_share(choose_moves: Callable[[np.ndarray], np.ndarray], pos
     0.49
     """
     found = solved_positions(positions) if isinstance(positions, str) else positions
-    return float(found.preserved(choose_moves(found.states)).mean())
+    return found.solved.share(choose_moves(found.states))

@@ -29,7 +29,6 @@ class Aurora(Protocol):
         super().start(patients)
         self.maintenance_mg = usual_or(patients, np.where(patients.age_years < 65.0, 10.0, 5.0))
         self.treated = patients.maintenance_mg > 0.0
-        self.holding = np.zeros(len(patients), bool)
         self.skip_until = np.zeros(len(patients), np.int64)  # last day of a hold of two doses
         self.stable_days = np.zeros(len(patients), np.int64)
         self.last_tested = np.zeros(len(patients), np.int64)
@@ -46,10 +45,8 @@ class Aurora(Protocol):
         if day < self.first_day:
             self.next_test_day[:] = self.first_day
             return self.maintenance_mg.copy()
-        released = self.holding & tested & (inr <= 3.0)
-        self.holding &= ~released
+        released, free = self.release(tested, inr <= 3.0)
         self.last_change[released] = day
-        free = tested & ~self.holding & ~released
         # The first adjustment is looked at again after two days, later ones after a week.
         waited = day - self.last_change >= np.where(
             self.last_change <= self.early_until, self.early_days, self.late_days

@@ -43,7 +43,6 @@ class Intermountain(Protocol):
         """Set everybody to 5 mg, tested on day 1 and again on day 5."""
         super().start(patients)
         self.maintenance_mg = usual_or(patients, 5.0)
-        self.holding = np.zeros(len(patients), bool)
         self.zone = np.full(len(patients), -1)
         self.zone_since = np.zeros(len(patients), np.int64)
         self.not_before = np.zeros(len(patients), np.int64)  # day of the next change
@@ -66,9 +65,7 @@ class Intermountain(Protocol):
         repeated = again & (day - self.zone_since >= self.repeated_days)
         self.zone[tested] = zone[tested]
 
-        released = self.holding & tested & (inr < 3.4)
-        self.holding &= ~released
-        free = tested & ~self.holding & ~released
+        released, free = self.release(tested, inr < 3.4)
         to_hold = free & (zone == _ACTION_HIGH)
         adjust = (free & (day >= self.not_before)) | to_hold
         yellow = (zone == 2) | (zone == _YELLOW_HIGH)

@@ -38,7 +38,6 @@ class Nomogram(Protocol, abc.ABC):
         """Set everybody to 5 mg, tested on day 1 and again on day 3."""
         super().start(patients)
         self.maintenance_mg = usual_or(patients, 5.0)
-        self.holding = np.zeros(len(patients), bool)
         self.next_test_day[:] = 1
 
     def dose(self, day: int, inr: np.ndarray, tested: np.ndarray) -> np.ndarray:
@@ -46,10 +45,8 @@ class Nomogram(Protocol, abc.ABC):
         if day < self.first_day:
             self.next_test_day[:] = self.first_day
             return self.maintenance_mg.copy()
-        released = self.holding & tested & (inr <= 3.0)
-        self.holding &= ~released
+        released, free = self.release(tested, inr <= 3.0)
         self.last_change[released] = day
-        free = tested & ~self.holding & ~released
         to_hold = free & self.stops(inr)
         adjust = (free & (day - self.last_change >= self.wait_days)) | to_hold
         percent = np.where(adjust, self.percent(inr), 0.0)

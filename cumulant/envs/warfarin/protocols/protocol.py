@@ -44,6 +44,7 @@ class Protocol:
         """
         self.maintenance_mg = np.zeros(len(patients))
         self.last_change = np.zeros(len(patients), np.int64)
+        self.holding = np.zeros(len(patients), bool)  # who is given nothing until a test releases him
         self.next_test_day = np.full(len(patients), NEVER)
 
     def dose(self, day: int, inr: np.ndarray, tested: np.ndarray) -> np.ndarray:
@@ -55,6 +56,17 @@ class Protocol:
             tested: Who was tested this morning, ``[B]`` bool.
         """
         return self.maintenance_mg.copy()
+
+    def release(self, tested: np.ndarray, may_go: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """End holds; return whose ended this morning, and whose dose may be changed: tested, and neither held nor just released.
+
+        Args:
+            tested: Who was tested this morning, ``[B]`` bool.
+            may_go: Whose INR ends a hold, ``[B]`` bool.
+        """
+        released = self.holding & tested & may_go
+        self.holding &= ~released
+        return released, tested & ~self.holding & ~released
 
     def take_over(self, who: np.ndarray, dose_mg: np.ndarray, day: int) -> None:
         """Maintain these patients from tomorrow on, after another rule's first days.
