@@ -136,6 +136,7 @@ class SelfPlay:
         most = config.play.quick_simulations
         self.search = Search(game, config.search, config.num_envs, evaluator, most)
         self.states = np.zeros((config.num_envs, game.state_size), np.int64)
+        self._planes = np.zeros((config.num_envs, game.num_planes, game.rows, game.columns), np.float32)
         self.fights_on = np.zeros(config.num_envs, bool)
         """Games that are not given up."""
         self.given_up = np.full(config.num_envs, -1)
@@ -177,7 +178,8 @@ class SelfPlay:
         player = np.zeros(games, np.int8)
         result = np.zeros(games)
         play_rows(self.rules, self.states, np.full(games, -1), result, player)
-        replay.remember(self.states, found.policy, found.value, player, full)
+        encode_rows(self.rules, self.states, self._planes)
+        replay.remember(self._planes, found.policy, found.value, player, full)
         hopeless = found.value < (config.play.resign_below or -np.inf)
         self.given_up = np.where(hopeless & (self.given_up < 0), player, self.given_up)
         resigned = hopeless & ~self.fights_on
@@ -229,16 +231,14 @@ class SelfPlay:
 
 def turned(game: Game, drawn: Positions, generator: np.random.Generator) -> tuple[torch.Tensor, ...]:
     """Return positions as the network reads them, each in a random symmetry: planes, policy, value, ownership."""
-    count = len(drawn.state)
-    planes = np.zeros((count, game.num_planes, game.rows, game.columns), np.float32)
-    encode_rows(rules_of(game), drawn.state, planes)
+    count = len(drawn.planes)
     symmetry = generator.integers(0, len(game.symmetries_points), count)
     points, actions = game.symmetries_points[symmetry], game.symmetries_actions[symmetry]
-    turned_planes = np.take_along_axis(planes.reshape(count, game.num_planes, -1), points[:, None], 2)
+    planes = np.take_along_axis(drawn.planes, points[:, None], 2).reshape(count, -1, game.rows, game.columns)
     policy = np.take_along_axis(drawn.policy, actions, 1)
     ownership = np.take_along_axis(drawn.ownership, points, 1) if drawn.ownership.shape[1] else drawn.ownership
     return (
-        torch.from_numpy(turned_planes.reshape(planes.shape)).contiguous(memory_format=torch.channels_last),
+        torch.from_numpy(planes).contiguous(memory_format=torch.channels_last),
         torch.from_numpy(policy),
         torch.from_numpy(drawn.value),
         torch.from_numpy(ownership),
@@ -307,7 +307,7 @@ def train(config: Config, run: Run) -> BoardPolicy:
     ).to(config.device)
     flat = Flat(net)
     optimizer = FlatAdam(flat, config.learning_rate, weight_decay=config.weight_decay)
-    replay = GameReplay(game, config.replay, config.num_envs)
+    replay = GameReplay(game, config.replay, config.num_envs, run.directory / "state" / "replay")
     evaluator = NetEvaluator(net, game, _ENTRIES, config.precision)
     selfplay = SelfPlay(game, config, evaluator, replay)
     keeper = StrengthKeeper(net, run, config.eval_simulations)

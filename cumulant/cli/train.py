@@ -89,21 +89,27 @@ def add_training(parser: Parser) -> None:
         help="where networks live (auto: the algorithm's own choice, the CPU for small networks)",
     )
     parser.add_argument(
-        "--env-option", action="append", default=[], metavar="KEY=VALUE", help="keyword of a Gymnasium environment"
+        "--env-option",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="keyword of a Gymnasium environment, or of a board game, such as size=7",
     )
     parser.add_argument("--quiet", action="store_true", help="no live progress")
     add_json(parser)
 
 
 def env_options_of(known: argparse.Namespace, options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options of an environment: flags of a native one, ``--env-option`` of any other.
+    """Return the options of an environment: flags of a native one, ``--env-option`` of any other and of a game to be learned.
 
     Raises:
         UsageError: If ``--env-option`` was given for a native one.
     """
     if not known.env_option:
         return options
-    if lookup.find(known.target) is not None:
+    algo = getattr(known, "algo", None)
+    is_game = algo is not None and catalogue.is_game(catalogue.load_algorithm(algo))
+    if lookup.find(known.target) is not None and not is_game:
         raise UsageError(f"options of '{known.target}' are flags of their own: `cumulant train ALGO TARGET --help`")
     return dict(parse_option(option) for option in known.env_option)
 

@@ -1,16 +1,20 @@
 """What self-play leaves to learn from: positions of finished games, in a window that grows with the games that were played.
 
-Axes: N positions, G games that are played side by side, W words of a position, A actions, P points of the board.
+Axes: N positions, G games that are played side by side, A actions, C planes, P points of the board, R bytes of a packed position.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from cumulant.data.packed_planes import Packing, pack_owners, unpack_owners
+from cumulant.data.shards import Shards
 from cumulant.envs.games.game import Game
+from cumulant.run import checkpoint
 from cumulant.run.config import require
 
 
@@ -47,62 +51,74 @@ class Positions(NamedTuple):
     """Positions and what was found out about them.
 
     Args:
-        state: ``[N, W]`` int64.
+        planes: As the player to move sees them, ``[N, C, P]`` float32.
         policy: What the search made of the moves, ``[N, A]`` float32.
         value: What to expect, for the player to move, in [-1, 1], ``[N]`` float32.
         ownership: Whose each point was at the end, for the player to move, ``[N, P]`` int8, ``UNKNOWN`` of a game that was
             given up; P is 0 for a game without.
     """
 
-    state: np.ndarray
+    planes: np.ndarray
     policy: np.ndarray
     value: np.ndarray
     ownership: np.ndarray
 
 
 class GameReplay:
-    """A ring of the newest positions, and the games that are not finished yet.
+    """A ring of the newest positions, packed, and the games that are not finished yet.
+
+    Its state survives a kill without being rewritten: a checkpoint appends the positions since the one before as a shard in
+    ``folder``, and names all shards that hold the window.
 
     Args:
         game: The game.
         config: Options.
         games: G.
+        folder: Of the shards; nothing else may be in it.
 
     Attributes:
         added: Positions that were ever added.
     """
 
-    def __init__(self, game: Game, config: WindowConfig, games: int) -> None:
+    def __init__(self, game: Game, config: WindowConfig, games: int, folder: Path) -> None:
         self.game, self.config, self.added = game, config, 0
-        points = game.rows * game.columns if game.ownership is not None else 0
-        self._ring = _positions(game, config.capacity, points)
+        self.packing = Packing(game)
+        self.points = game.rows * game.columns if game.ownership is not None else 0
+        self._ring: dict[str, np.ndarray] = {
+            "row": np.zeros((config.capacity, self.packing.size), np.uint8),
+            "policy": np.zeros((config.capacity, game.num_actions), np.float16),
+            "value": np.zeros(config.capacity, np.float32),
+            "owners": np.zeros((config.capacity, -(-self.points // 4)), np.uint8),
+        }
         moves = (games, game.max_moves)
         self._open: dict[str, np.ndarray] = {
-            "state": np.zeros((*moves, game.state_size), np.int64),
-            "policy": np.zeros((*moves, game.num_actions), np.float32),
+            "row": np.zeros((*moves, self.packing.size), np.uint8),
+            "policy": np.zeros((*moves, game.num_actions), np.float16),
             "value": np.zeros(moves, np.float32),
             "player": np.zeros(moves, np.int8),
             "counts": np.zeros(moves, bool),
         }
         self.moves = np.zeros(games, np.int64)
         """Moves of each open game, ``[G]``, not counting those of its opening."""
+        self._shards = Shards(folder)
+        self._needed: list[int] = []  # first position of the window at the last checkpoints, oldest first
 
     def remember(
-        self, states: np.ndarray, policy: np.ndarray, value: np.ndarray, player: np.ndarray, counts: np.ndarray
+        self, planes: np.ndarray, policy: np.ndarray, value: np.ndarray, player: np.ndarray, counts: np.ndarray
     ) -> None:
         """Note the next position of every open game.
 
         Args:
-            states: ``[G, W]``.
+            planes: ``[G, C, H, w]``.
             policy: ``[G, A]``.
             value: By the search, ``[G]``.
             player: Who is to move, ``[G]``.
             counts: Whether it shall be learned from, ``[G]`` bool.
         """
-        rows = np.arange(len(states)), self.moves
-        given = {"state": states, "policy": policy, "value": value, "player": player, "counts": counts}
+        at = np.arange(len(planes)), self.moves
+        given = {"row": self.packing.pack(planes), "policy": policy, "value": value, "player": player, "counts": counts}
         for name, array in given.items():
-            self._open[name][rows] = array
+            self._open[name][at] = array
         self.moves += 1
 
     def finish(self, g: int, result: float, player: int, ownership: np.ndarray | None = None) -> int:
@@ -118,12 +134,12 @@ class GameReplay:
         kept = np.flatnonzero(self._open["counts"][g, moves])
         sign = np.where(self._open["player"][g, kept] == player, 1.0, -1.0).astype(np.float32)
         mix = self.config.value_mix
-        value = (1.0 - mix) * result * sign + mix * self._open["value"][g, kept]
+        owners = np.full((len(kept), self.points), UNKNOWN) if ownership is None else sign[:, None] * ownership
         places = (self.added + np.arange(len(kept))) % self.config.capacity
-        self._ring.state[places] = self._open["state"][g, kept]
-        self._ring.policy[places] = self._open["policy"][g, kept]
-        self._ring.value[places] = value
-        self._ring.ownership[places] = UNKNOWN if ownership is None else sign[:, None] * ownership
+        self._ring["row"][places] = self._open["row"][g, kept]
+        self._ring["policy"][places] = self._open["policy"][g, kept]
+        self._ring["value"][places] = (1.0 - mix) * result * sign + mix * self._open["value"][g, kept]
+        self._ring["owners"][places] = pack_owners(owners)
         self.added += len(kept)
         self.moves[g] = 0
         return len(kept)
@@ -137,33 +153,49 @@ class GameReplay:
 
     def draw(self, count: int, generator: np.random.Generator) -> Positions:
         """Return positions of the window, drawn uniformly with replacement."""
-        places = (self.added - 1 - generator.integers(0, self.window, count)) % self.config.capacity
-        return Positions(*(array[places] for array in self._ring))
+        return self._at(self.added - 1 - generator.integers(0, self.window, count))
+
+    def newest(self, count: int) -> Positions:
+        """Return the newest positions, oldest first."""
+        return self._at(np.arange(self.added - count, self.added))
+
+    def _at(self, numbers: np.ndarray) -> Positions:
+        row, policy, value, owners = (array[numbers % self.config.capacity] for array in self._ring.values())
+        return Positions(self.packing.unpack(row), policy.astype(np.float32), value, unpack_owners(owners, self.points))
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything, without the part of the ring that is still empty."""
-        used = min(self.added, self.config.capacity)
+        """Append what is new to the shards, and return what finds everything again, with the open games.
+
+        Shards that no checkpoint needs any more, the older ones on the disk included, are deleted.
+        """
+        needed = self.added - self.window  # never falls: the window grows no faster than what is added
+        last = self._shards.records[-1] if self._shards.records else {"first": 0, "rows": 0}
+        first = max(last["first"] + last["rows"], needed)
+        if self.added > first:
+            new = np.arange(first, self.added) % self.config.capacity
+            self._shards.append(first, {name: array[new] for name, array in self._ring.items()})
+        if len(self._needed) == checkpoint.KEEP:
+            self._shards.drop(self._needed[0])
+        self._needed = [*self._needed, needed][-checkpoint.KEEP :]
         return {
             "added": self.added,
-            "ring": {name: array[:used] for name, array in self._ring._asdict().items()},
+            "needed": list(self._needed),
+            "shards": [dict(record) for record in self._shards.records],
             "open": {name: array[:, : int(self.moves.max(initial=0))] for name, array in self._open.items()},
             "moves": self.moves,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Undo ``state_dict``."""
-        self.added = int(state["added"])
-        for name, array in state["ring"].items():
-            getattr(self._ring, name)[: len(array)] = array
+        """Undo ``state_dict``.
+
+        Raises:
+            CheckpointError: If a shard is missing or damaged (message names it).
+        """
+        self.added, self._needed = int(state["added"]), list(state["needed"])
+        for first, columns in self._shards.restore(state["shards"], self._needed[-1]):
+            numbers = np.arange(max(first, self._needed[-1]), first + len(columns["value"]))
+            for name, array in columns.items():
+                self._ring[name][numbers % self.config.capacity] = array[numbers - first]
         for name, array in state["open"].items():
             self._open[name][:, : array.shape[1]] = array
         self.moves[:] = state["moves"]
-
-
-def _positions(game: Game, count: int, points: int) -> Positions:
-    return Positions(
-        np.zeros((count, game.state_size), np.int64),
-        np.zeros((count, game.num_actions), np.float32),
-        np.zeros(count, np.float32),
-        np.zeros((count, points), np.int8),
-    )

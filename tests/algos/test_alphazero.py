@@ -1,6 +1,7 @@
 """AlphaZero: what is remembered and learned from, the network, evaluation in all symmetries, and that it learns."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,6 +19,8 @@ from cumulant.envs.games.minimax import Table, losing_line
 from cumulant.errors import ConfigError
 from cumulant.nn.board import BoardNet, for_inference
 
+NOWHERE = Path("nowhere")  # of checkpoints that are never made
+
 
 def network(game, ownership=False, pooling=False, seed=0):
     shape = spaces.Box(0.0, 1.0, (game.num_planes, game.rows, game.columns))
@@ -31,42 +34,44 @@ def network(game, ownership=False, pooling=False, seed=0):
 
 
 def play(game, moves, config, seed=0):
-    replay = GameReplay(game, config.replay, config.num_envs)
+    replay = GameReplay(game, config.replay, config.num_envs, NOWHERE)
     selfplay = SelfPlay(game, config, NetEvaluator(network(game), game, 1 << 12, "float32"), replay)
     return selfplay, replay, selfplay.play(moves, np.random.default_rng(seed))
 
 
-def test_results_go_to_who_was_to_move():
+def test_results_go_to_who_was_to_move(tmp_path):
     """A game of four positions, won by player 0: plus and minus in turn, mixed with what the search said."""
     game = make_game("tictactoe")
-    replay = GameReplay(game, WindowConfig(value_mix=0.25), 2)
+    replay = GameReplay(game, WindowConfig(value_mix=0.25), 2, tmp_path)
     for step in range(4):
-        state = np.full((2, 2), step)
-        policy = np.full((2, 9), step / 10)
-        replay.remember(state, policy, np.array([0.4, 0.8]), np.array([step % 2] * 2), np.array([step != 2, True]))
+        planes = np.full((2, 2, 3, 3), step, np.float32)
+        policy = np.full((2, 9), step / 8)
+        replay.remember(planes, policy, np.array([0.4, 0.8]), np.array([step % 2] * 2), np.array([step != 2, True]))
     assert replay.finish(0, -1.0, 1) == 3, "the quick move is not learned from"
-    ring = replay._ring
-    np.testing.assert_array_equal(ring.state[:3, 0], [0, 1, 3])
-    np.testing.assert_allclose(ring.value[:3], [0.75 + 0.1, -0.75 + 0.1, -0.75 + 0.1])
-    np.testing.assert_allclose(ring.policy[:3, 0], [0.0, 0.1, 0.3])
+    found = replay.newest(3)
+    np.testing.assert_array_equal(found.planes[:, 1, 4], [0, 1, 3])
+    np.testing.assert_allclose(found.value, [0.75 + 0.1, -0.75 + 0.1, -0.75 + 0.1])
+    np.testing.assert_allclose(found.policy[:, 0], [0.0, 0.125, 0.375])
     assert replay.moves.tolist() == [0, 4]
-    other = GameReplay(game, WindowConfig(value_mix=0.25), 2)
+    other = GameReplay(game, WindowConfig(value_mix=0.25), 2, tmp_path)
     other.load_state_dict(replay.state_dict())
     assert other.finish(1, 0.0, 0) == replay.finish(1, 0.0, 0) == 4
-    for one, two in zip(replay._ring, other._ring):
+    for one, two in zip(replay.newest(7), other.newest(7)):
         np.testing.assert_array_equal(one, two)
 
 
 def test_the_window_grows_and_forgets():
     game = make_game("tictactoe")
-    replay = GameReplay(game, WindowConfig(capacity=300, window=50, window_power=0.5), 1)
+    replay = GameReplay(game, WindowConfig(capacity=300, window=50, window_power=0.5), 1, NOWHERE)
     sizes = []
     for number in range(1200):
-        replay.remember(np.full((1, 2), number), np.zeros((1, 9)), np.zeros(1), np.zeros(1, int), np.ones(1, bool))
+        replay.remember(
+            np.full((1, 2, 3, 3), number, np.float32), np.zeros((1, 9)), np.zeros(1), np.zeros(1, int), np.ones(1, bool)
+        )
         replay.finish(0, 0.0, 0)
         sizes.append(replay.window)
     assert (sizes[39], sizes[199], sizes[799]) == (40, 100, 200)
-    drawn = replay.draw(4000, np.random.default_rng(0)).state[:, 0]
+    drawn = replay.draw(4000, np.random.default_rng(0)).planes[:, 0, 0]
     assert drawn.min() == 1200 - replay.window
     assert drawn.max() == 1199
 
@@ -76,7 +81,8 @@ def test_turned_positions_are_the_same_positions():
     game = make_game("tictactoe")
     states = np.stack([game.position(list(moves)) for moves in ("51", "5192", "12", "3")] * 20)
     own = np.stack([game.planes(state)[0].reshape(-1) for state in states])
-    drawn = Positions(states, own, np.zeros(len(states), np.float32), np.zeros((len(states), 0), np.int8))
+    seen = np.stack([game.planes(state).reshape(2, 9) for state in states])
+    drawn = Positions(seen, own, np.zeros(len(states), np.float32), np.zeros((len(states), 0), np.int8))
     planes, policy, _, _ = turned(game, drawn, np.random.default_rng(0))
     np.testing.assert_array_equal(planes[:, 0].flatten(1), policy)
     assert len(np.unique(planes[::4].numpy().reshape(20, -1), axis=0)) == 4, "a corner has four images"
@@ -104,7 +110,7 @@ def test_hopeless_games_are_given_up_but_for_a_share():
     _, replay, metrics = play(game, 40, config)
     assert 0.3 < metrics["selfplay/resigned"] < 1.0
     assert 0.0 <= metrics["selfplay/resign_wrong"] <= 1.0
-    values = replay._ring.value[: replay.added]
+    values = replay.newest(replay.added).value
     assert values.min() < 0.0 < values.max()
 
 
@@ -171,14 +177,19 @@ def test_small_runs_learn_at_the_pace_that_was_asked(train_one):
 
 def test_nobody_knows_the_owners_of_a_game_that_was_given_up():
     game = make_game("othello", size=4)
-    replay = GameReplay(game, WindowConfig(capacity=2), 1)
+    replay = GameReplay(game, WindowConfig(capacity=2), 1, NOWHERE)
     for ownership in (np.ones(16), np.ones(16), None):
         replay.remember(
-            game.start()[None], np.full((1, game.num_actions), 0.1), np.zeros(1), np.zeros(1, np.int8), np.ones(1, bool)
+            game.planes(game.start())[None],
+            np.full((1, game.num_actions), 0.1),
+            np.zeros(1),
+            np.zeros(1, np.int8),
+            np.ones(1, bool),
         )
         replay.finish(0, -1.0, 0, ownership)
-    assert (replay._ring.ownership[0] == UNKNOWN).all()
-    assert (replay._ring.ownership[1] == 1).all()
+    found = replay.newest(2).ownership
+    assert (found[0] == 1).all()
+    assert (found[1] == UNKNOWN).all()
 
 
 def test_an_evaluation_that_fails_leaves_nothing_behind(monkeypatch):

@@ -41,6 +41,8 @@ MISTAKES = {
     "reward": (["train", "ppo", "warfarin", "--reward", "inr_bund"], 2, "no reward 'inr_bund': did you mean 'inr_band'"),
     "keyword": (["train", "ppo", "FrozenLake-v1", "--env-option", "wide"], 2, "write it as key=value"),
     "refused keyword": (["train", "ppo", "FrozenLake-v1", "--env-option", "wide=1"], 1, "unexpected keyword argument 'wide'"),
+    "option of a game": (["train", "alphazero", "go", "--env-option", "size=99"], 2, "boards are 2 to 19 points wide"),
+    "no option of a game": (["train", "alphazero", "go", "--env-option", "sise=9"], 2, "no option 'sise': did you mean 'size'"),
     "keyword of ours": ([*TRAIN, "--env-option", "a=1"], 2, "options of 'CartPole-v1' are flags of their own"),
     "no seeds": ([*TRAIN, "--seeds", "0"], 2, "seeds = 0: there must be at least one"),
     "negative seed": ([*TRAIN, "--seed", "-1"], 2, "seed = -1: it must be from 0"),

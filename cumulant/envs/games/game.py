@@ -87,6 +87,7 @@ class Game:
         ownership: ``ownership(state, out)`` writes float32 ``out [H * w]``: 1 where a point belongs to the player to move, -1 to
             the other, 0 to nobody. None where the game knows no such thing.
         options: What ``make`` was given, so that the same game can be made elsewhere.
+        two_valued: Whether each plane of a position has at most one value besides 0; then many positions take little room.
     """
 
     name: str
@@ -110,6 +111,7 @@ class Game:
     parse_action: Callable[[str], int]
     ownership: Callable[[np.ndarray, np.ndarray], None] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    two_valued: bool = True
 
     def start(self) -> np.ndarray:
         """Return the first position, ``[W]`` int64."""

@@ -192,6 +192,7 @@ def openspiel_game(name: str) -> Game:
         render=render,
         action_name=str,
         parse_action=parse_action,
+        two_valued=False,
     )
 
 
