@@ -1,13 +1,14 @@
 """Plain perceptrons forward and backward, clipping and Adam, on one flat vector of parameters.
 
 On networks of 64 units PyTorch spends most of its time on the way to the arithmetic. Here a pass is a call. Activations are
-stored unit by unit, each for a block of samples, so that every inner loop runs over samples, which the compiler turns into vector
-instructions. The vector is that of ``nn.flat.Flat``: the modules of torch see what is written here, and the other way round.
+stored unit by unit, each for a block of samples, so that every inner loop runs over samples, many at a time, as vector
+instructions do (``kernels/products.py``). The vector is that of ``nn.flat.Flat``: the modules of torch see what is written here,
+and the other way round.
 
 A perceptron is ``start``, where its parameters begin in the vector, and ``sizes``: of its input and of each layer's output. A
 block ``[units of all layers, BLOCK]`` holds what went in, then what came out of each layer.
 
-Axes: J outputs and K inputs of a layer, m samples of a block, P parameters.
+Axes: m samples of a block, P parameters.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import math
 import numpy as np
 from numba import njit
 
+from cumulant.kernels.products import add_outer, affine, to_inputs
 from cumulant.kernels.twins import twin
 
 BLOCK = 128  # samples at once: the activations of a layer stay in the fastest cache
@@ -56,127 +58,6 @@ def tanh(x):  # type: ignore[no-untyped-def]
     return top / (_B0 + s * (_B2 + s * (_B4 + s * _B6)))
 
 
-@twin("torch.nn.functional.linear")
-@njit(cache=True, error_model="numpy", fastmath=FAST)
-def affine(weight, bias, x, m, out):  # type: ignore[no-untyped-def]
-    """Write ``weight x + bias`` for the first m columns: ``[J, K], [J], [K, m] -> [J, m]``; four outputs at a time."""
-    num_out, num_in = weight.shape
-    j = 0
-    while j + 4 <= num_out:
-        z0, z1, z2, z3 = bias[j], bias[j + 1], bias[j + 2], bias[j + 3]
-        for i in range(m):
-            out[j, i], out[j + 1, i], out[j + 2, i], out[j + 3, i] = z0, z1, z2, z3
-        k = 0
-        while k + 4 <= num_in:
-            a0, a1, a2, a3 = weight[j, k], weight[j, k + 1], weight[j, k + 2], weight[j, k + 3]
-            b0, b1, b2, b3 = weight[j + 1, k], weight[j + 1, k + 1], weight[j + 1, k + 2], weight[j + 1, k + 3]
-            c0, c1, c2, c3 = weight[j + 2, k], weight[j + 2, k + 1], weight[j + 2, k + 2], weight[j + 2, k + 3]
-            d0, d1, d2, d3 = weight[j + 3, k], weight[j + 3, k + 1], weight[j + 3, k + 2], weight[j + 3, k + 3]
-            for i in range(m):
-                x0, x1, x2, x3 = x[k, i], x[k + 1, i], x[k + 2, i], x[k + 3, i]
-                out[j, i] += a0 * x0 + a1 * x1 + a2 * x2 + a3 * x3
-                out[j + 1, i] += b0 * x0 + b1 * x1 + b2 * x2 + b3 * x3
-                out[j + 2, i] += c0 * x0 + c1 * x1 + c2 * x2 + c3 * x3
-                out[j + 3, i] += d0 * x0 + d1 * x1 + d2 * x2 + d3 * x3
-            k += 4
-        while k < num_in:
-            a0, b0, c0, d0 = weight[j, k], weight[j + 1, k], weight[j + 2, k], weight[j + 3, k]
-            for i in range(m):
-                x0 = x[k, i]
-                out[j, i] += a0 * x0
-                out[j + 1, i] += b0 * x0
-                out[j + 2, i] += c0 * x0
-                out[j + 3, i] += d0 * x0
-            k += 1
-        j += 4
-    while j < num_out:
-        z0 = bias[j]
-        for i in range(m):
-            out[j, i] = z0
-        k = 0
-        while k + 4 <= num_in:
-            a0, a1, a2, a3 = weight[j, k], weight[j, k + 1], weight[j, k + 2], weight[j, k + 3]
-            for i in range(m):
-                out[j, i] += a0 * x[k, i] + a1 * x[k + 1, i] + a2 * x[k + 2, i] + a3 * x[k + 3, i]
-            k += 4
-        while k < num_in:
-            a0 = weight[j, k]
-            for i in range(m):
-                out[j, i] += a0 * x[k, i]
-            k += 1
-        j += 1
-
-
-@twin("torch.addmm")
-@njit(cache=True, error_model="numpy", fastmath=FAST)
-def add_outer(delta, x, m, total):  # type: ignore[no-untyped-def]
-    """Add ``delta x^T`` of the first m columns to ``total``: ``[J, m], [K, m] -> [J, K]``; sixteen numbers at a time."""
-    num_out, num_in = total.shape
-    j = 0
-    while j + 4 <= num_out:
-        k = 0
-        while k + 4 <= num_in:
-            s00 = s01 = s02 = s03 = s10 = s11 = s12 = s13 = ZERO
-            s20 = s21 = s22 = s23 = s30 = s31 = s32 = s33 = ZERO
-            for i in range(m):
-                a, b, c, d = delta[j, i], delta[j + 1, i], delta[j + 2, i], delta[j + 3, i]
-                x0, x1, x2, x3 = x[k, i], x[k + 1, i], x[k + 2, i], x[k + 3, i]
-                s00 += a * x0
-                s01 += a * x1
-                s02 += a * x2
-                s03 += a * x3
-                s10 += b * x0
-                s11 += b * x1
-                s12 += b * x2
-                s13 += b * x3
-                s20 += c * x0
-                s21 += c * x1
-                s22 += c * x2
-                s23 += c * x3
-                s30 += d * x0
-                s31 += d * x1
-                s32 += d * x2
-                s33 += d * x3
-            total[j, k] += s00
-            total[j, k + 1] += s01
-            total[j, k + 2] += s02
-            total[j, k + 3] += s03
-            total[j + 1, k] += s10
-            total[j + 1, k + 1] += s11
-            total[j + 1, k + 2] += s12
-            total[j + 1, k + 3] += s13
-            total[j + 2, k] += s20
-            total[j + 2, k + 1] += s21
-            total[j + 2, k + 2] += s22
-            total[j + 2, k + 3] += s23
-            total[j + 3, k] += s30
-            total[j + 3, k + 1] += s31
-            total[j + 3, k + 2] += s32
-            total[j + 3, k + 3] += s33
-            k += 4
-        while k < num_in:
-            s00 = s10 = s20 = s30 = ZERO
-            for i in range(m):
-                x0 = x[k, i]
-                s00 += delta[j, i] * x0
-                s10 += delta[j + 1, i] * x0
-                s20 += delta[j + 2, i] * x0
-                s30 += delta[j + 3, i] * x0
-            total[j, k] += s00
-            total[j + 1, k] += s10
-            total[j + 2, k] += s20
-            total[j + 3, k] += s30
-            k += 1
-        j += 4
-    while j < num_out:
-        for k in range(num_in):
-            s00 = ZERO
-            for i in range(m):
-                s00 += delta[j, i] * x[k, i]
-            total[j, k] += s00
-        j += 1
-
-
 @twin("cumulant.nn.mlp.mlp")
 @njit(cache=True, error_model="numpy", fastmath=FAST)
 def forward(vector, start, sizes, kind, m, block):  # type: ignore[no-untyped-def]
@@ -211,7 +92,7 @@ def forward(vector, start, sizes, kind, m, block):  # type: ignore[no-untyped-de
 
 @twin("cumulant.nn.backward.Pass")
 @njit(cache=True, error_model="numpy", fastmath=FAST)
-def backward(vector, start, sizes, kind, m, block, delta, turned, zeros, grad):  # type: ignore[no-untyped-def]
+def backward(vector, start, sizes, kind, m, block, delta, grad):  # type: ignore[no-untyped-def]
     """Add the gradient of a perceptron's parameters to ``grad``, given that of its outputs.
 
     Args:
@@ -222,8 +103,6 @@ def backward(vector, start, sizes, kind, m, block, delta, turned, zeros, grad): 
         m: See above.
         block: See above.
         delta: Of the shape of ``block``; its last rows hold the gradient of the outputs, the others are written.
-        turned: The weight matrices of ``vector``, each transposed in its place, by ``turn``.
-        zeros: As many zeros as the largest layer has units.
         grad: ``[P]``.
     """
     place, row = start, 0
@@ -244,7 +123,7 @@ def backward(vector, start, sizes, kind, m, block, delta, turned, zeros, grad): 
         add_outer(of_output, inputs, m, grad[place : place + num_in * num_out].reshape((num_out, num_in)))
         if layer > 0:
             of_input = delta[above:row]
-            affine(turned[place : place + num_in * num_out].reshape((num_in, num_out)), zeros, of_output, m, of_input)
+            to_inputs(vector[place : place + num_in * num_out].reshape((num_out, num_in)), of_output, m, of_input)
             for k in range(num_in):
                 if kind == TANH:
                     for i in range(m):
@@ -253,19 +132,6 @@ def backward(vector, start, sizes, kind, m, block, delta, turned, zeros, grad): 
                     for i in range(m):
                         of_input[k, i] = of_input[k, i] if inputs[k, i] > ZERO else ZERO
         row = above
-
-
-@twin("torch.t")
-@njit(cache=True, error_model="numpy")
-def turn(vector, start, sizes, turned):  # type: ignore[no-untyped-def]
-    """Write the transposed weight matrices of a perceptron to the same places of another vector."""
-    place = start
-    for layer in range(sizes.shape[0] - 1):
-        num_in, num_out = sizes[layer], sizes[layer + 1]
-        for j in range(num_out):
-            for k in range(num_in):
-                turned[place + k * num_out + j] = vector[place + j * num_in + k]
-        place += (num_in + 1) * num_out
 
 
 @twin("cumulant.nn.flat.Flat")

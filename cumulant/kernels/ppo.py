@@ -15,7 +15,7 @@ import numpy as np
 from numba import njit
 
 from cumulant.envs.counter_rng import mix, normal, uniform
-from cumulant.kernels.perceptron import BLOCK, F32, FAST, ONE, ZERO, adam, backward, clip_grad_norm, forward, turn
+from cumulant.kernels.perceptron import BLOCK, F32, FAST, ONE, ZERO, adam, backward, clip_grad_norm, forward
 from cumulant.kernels.twins import loop, twin
 
 HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
@@ -122,7 +122,7 @@ def gae(reward, value, next_value, terminated, ended, gamma, lam, advantage):  #
 def minibatch_gradient(  # type: ignore[no-untyped-def]
     vector, starts, actor_sizes, critic_sizes, kind, continuous, index,
     obs, allowed, choice, numbers, logp_old, value_old, advantage, target,
-    clip, value_clip, value_coef, entropy_coef, actor_blocks, critic_blocks, turned, zeros, grad, measured,
+    clip, value_clip, value_coef, entropy_coef, actor_blocks, critic_blocks, grad, measured,
 ):  # fmt: skip
     """Write the gradient of the loss of one minibatch, and measure it.
 
@@ -148,8 +148,6 @@ def minibatch_gradient(  # type: ignore[no-untyped-def]
         entropy_coef: Weight of the entropy bonus.
         actor_blocks: Activations and their gradients, two arrays of ``forward``.
         critic_blocks: The same of the critic.
-        turned: Room for ``turn``, ``[P]``.
-        zeros: See ``backward``.
         grad: ``[P]``, overwritten.
         measured: Means of the minibatch, ``[6]`` float64, in the order of ``POLICY`` and so on.
     """
@@ -170,8 +168,6 @@ def minibatch_gradient(  # type: ignore[no-untyped-def]
     log_std = vector[starts[2] : starts[2] + num_out]
     grad[:] = ZERO
     measured[:] = 0.0
-    turn(vector, starts[0], actor_sizes, turned)
-    turn(vector, starts[1], critic_sizes, turned)
     for first in range(0, num_samples, BLOCK):
         m = min(BLOCK, num_samples - first)
         for i in range(m):
@@ -228,7 +224,7 @@ def minibatch_gradient(  # type: ignore[no-untyped-def]
                     head_delta[a, i] = slope * (taken - probability)
                     if probability > ZERO:
                         head_delta[a, i] += bonus * share * probability * (head[a, i] + entropy)
-        backward(vector, starts[0], actor_sizes, kind, m, actor_block, actor_delta, turned, zeros, grad)
+        backward(vector, starts[0], actor_sizes, kind, m, actor_block, actor_delta, grad)
         forward(vector, starts[1], critic_sizes, kind, m, critic_block)
         for i in range(m):
             n = index[first + i]
@@ -239,7 +235,7 @@ def minibatch_gradient(  # type: ignore[no-untyped-def]
             stopped = abs(change) > value_free and held * held > error * error
             measured[VALUE] += 0.5 * (held * held if stopped else error * error)
             value_delta[i] = ZERO if stopped else value_weight * share * error
-        backward(vector, starts[1], critic_sizes, kind, m, critic_block, critic_delta, turned, zeros, grad)
+        backward(vector, starts[1], critic_sizes, kind, m, critic_block, critic_delta, grad)
     for k in range(measured.shape[0]):
         measured[k] *= 1.0 / num_samples
 
@@ -272,8 +268,7 @@ def update(  # type: ignore[no-untyped-def]
     """
     num_samples, num_parameters = obs.shape[0], vector.shape[0]
     order = np.empty(num_samples, np.int64)
-    grad, turned = np.empty(num_parameters, F32), np.empty(num_parameters, F32)
-    zeros = np.zeros(max(actor_sizes.max(), critic_sizes.max()), F32)
+    grad = np.empty(num_parameters, F32)
     actor_blocks = (np.empty((actor_sizes.sum(), BLOCK), F32), np.empty((actor_sizes.sum(), BLOCK), F32))
     critic_blocks = (np.empty((critic_sizes.sum(), BLOCK), F32), np.empty((critic_sizes.sum(), BLOCK), F32))
     small, larger = num_samples // num_minibatches, num_samples % num_minibatches
@@ -285,7 +280,7 @@ def update(  # type: ignore[no-untyped-def]
             minibatch_gradient(
                 vector, starts, actor_sizes, critic_sizes, kind, continuous, order[first:stop],
                 obs, allowed, choice, numbers, logp_old, value_old, advantage, target,
-                clip, value_clip, value_coef, entropy_coef, actor_blocks, critic_blocks, turned, zeros, grad, measured,
+                clip, value_clip, value_coef, entropy_coef, actor_blocks, critic_blocks, grad, measured,
             )  # fmt: skip
             measured[GRAD_NORM] = clip_grad_norm(grad, max_grad_norm)
             steps += 1

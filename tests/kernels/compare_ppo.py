@@ -40,24 +40,6 @@ def compare_tanh(kernel, original):
     np.testing.assert_allclose(found, original(torch.from_numpy(x)).numpy(), rtol=1e-6, atol=1e-7)
 
 
-def compare_affine(kernel, original):
-    for num_in, num_out, m in [(4, 64, 128), (7, 5, 3), (1, 1, 1), (9, 6, 100)]:
-        weight, bias, x = (floats(rng(m), *shape) for shape in ((num_out, num_in), (num_out,), (num_in, BLOCK)))
-        out = np.full((num_out, BLOCK), np.nan, np.float32)
-        kernel(weight, bias, x, m, out)
-        expected = original(*(torch.from_numpy(each) for each in (x.T.copy(), weight, bias))).numpy().T
-        np.testing.assert_allclose(out[:, :m], expected[:, :m], **CLOSE)
-        assert np.isnan(out[:, m:]).all()
-
-
-def compare_add_outer(kernel, original):
-    for num_in, num_out, m in [(4, 64, 128), (7, 5, 3), (1, 1, 1), (9, 6, 100)]:
-        delta, x, total = (floats(rng(m), *shape) for shape in ((num_out, BLOCK), (num_in, BLOCK), (num_out, num_in)))
-        expected = original(*(torch.from_numpy(each) for each in (total, delta[:, :m], x[:, :m].T.copy()))).numpy()
-        kernel(delta, x, m, total)
-        np.testing.assert_allclose(total, expected, rtol=1e-5, atol=1e-4)
-
-
 def layers_and_vector(make, shape, kind):
     """A perceptron of torch behind three other parameters in one vector, and its sizes."""
     num_in, hidden, num_out = shape
@@ -89,24 +71,14 @@ def compare_backward(kernel, original):
             vector, x, slope = flat.parameter.detach().numpy(), floats(rng(3), m, shape[0]), floats(rng(4), m, shape[2])
             block, delta = (np.zeros((sizes.sum(), BLOCK), np.float32) for _ in range(2))
             block[: shape[0], :m], delta[-shape[2] :, :m] = x.T, slope.T
-            grad, turned = np.ones_like(vector), np.zeros_like(vector)
+            grad = np.ones_like(vector)
             perceptron.forward(vector, 3, sizes, kind, m, block)
-            perceptron.turn(vector, 3, sizes, turned)
-            kernel(vector, 3, sizes, kind, m, block, delta, turned, np.zeros(sizes.max(), np.float32), grad)
+            kernel(vector, 3, sizes, kind, m, block, delta, grad)
             made = original(layers, torch.from_numpy(x))
             made.out.grad = torch.from_numpy(slope)
             made.backward()
             expected = flat.parameter.grad.numpy() + 1.0  # what was there stays
             np.testing.assert_allclose(grad, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
-
-
-def compare_turn(kernel, original):
-    sizes, vector = np.array([3, 4, 2]), np.arange(26, dtype=np.float32)
-    turned = np.full_like(vector, -1.0)
-    kernel(vector, 0, sizes, turned)
-    first, second = torch.from_numpy(vector[:12]).view(4, 3), torch.from_numpy(vector[16:24]).view(2, 4)
-    np.testing.assert_array_equal(turned[:12], original(first).reshape(-1))
-    np.testing.assert_array_equal(turned[16:24], original(second).reshape(-1))
 
 
 def flat_of(numbers, original):
@@ -216,11 +188,10 @@ def compare_minibatch_gradient(kernel, original):
             losses.total.backward()
             vector, expected = case.flat.parameter.detach().numpy(), case.flat.parameter.grad.numpy()
             grad, measured = np.full_like(vector, np.nan), np.zeros(6)
-            zeros = np.zeros(64, np.float32)
             kernel(
                 vector, case.starts, case.actor_sizes, case.critic_sizes, case.kind, case.continuous, index,
                 *case.arrays(), *weights, case.blocks(case.actor_sizes), case.blocks(case.critic_sizes),
-                np.zeros_like(vector), zeros, grad, measured,
+                grad, measured,
             )  # fmt: skip
             np.testing.assert_allclose(grad, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max(), err_msg=head)
             moved = losses.logp.detach().numpy() - case.logp[index]
@@ -249,11 +220,8 @@ def compare_shuffle(kernel, original):
 
 TWINS = {
     "cumulant.kernels.perceptron.tanh": compare_tanh,
-    "cumulant.kernels.perceptron.affine": compare_affine,
-    "cumulant.kernels.perceptron.add_outer": compare_add_outer,
     "cumulant.kernels.perceptron.forward": compare_forward,
     "cumulant.kernels.perceptron.backward": compare_backward,
-    "cumulant.kernels.perceptron.turn": compare_turn,
     "cumulant.kernels.perceptron.clip_grad_norm": compare_clip_grad_norm,
     "cumulant.kernels.perceptron.adam": compare_adam,
     "cumulant.kernels.ppo.gae": compare_gae,

@@ -11,6 +11,7 @@ import sys
 import types
 
 import compare_ppo
+import compare_products
 import compare_tree
 import numpy as np
 import pytest
@@ -81,6 +82,7 @@ TWINS = {
     "cumulant.kernels.tabular.expected_sarsa_target": compare_expected_sarsa_target,
     "cumulant.kernels.tabular.epsilon_greedy": compare_epsilon_greedy,
     **compare_ppo.TWINS,
+    **compare_products.TWINS,
     **compare_tree.TWINS,
 }
 
