@@ -19,7 +19,7 @@ import numpy as np
 import sb3_contrib.qrdqn.qrdqn
 import sb3_contrib.tqc.tqc
 import torch
-from sb3_contrib import QRDQN, TQC, MaskablePPO
+from sb3_contrib import QRDQN, TQC, MaskablePPO, RecurrentPPO
 from sb3_contrib.common.wrappers import ActionMasker
 from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
 from stable_baselines3.common.buffers import NStepReplayBuffer
@@ -271,6 +271,62 @@ def policy_gradient(kind, action_space, names, **options):
     return result
 
 
+def recurrent():
+    """One ``train`` of PPO with an LSTM before policy and value, on a rollout that starts within episodes and ends some."""
+    envs = make_env(discrete())
+    shape = {"net_arch": [], "lstm_hidden_size": 4, "shared_lstm": True, "enable_critic_lstm": False}
+    size = {"n_steps": 12, "n_epochs": 1, "batch_size": 24, "gamma": GAMMA, "gae_lambda": LAM}
+    fixed = {"seed": 0, "device": "cpu", "ent_coef": 0.01, "max_grad_norm": 1e9}
+    model = quiet(RecurrentPPO("MlpLstmPolicy", envs, policy_kwargs=shape, **fixed, **size))
+    buffer, policy = model.rollout_buffer, model.policy
+    with torch.no_grad():  # as they are made, weights are so small that the past hardly matters
+        for parameter in policy.lstm_actor.parameters():
+            parameter.mul_(2.0)
+        policy.action_net.weight.mul_(100.0)
+    _, callback = model._setup_learn(48)
+    for _ in range(2):  # the second rollout goes on with the episodes of the first
+        model.collect_rollouts(model.env, callback, buffer, model.n_steps)
+    starts, rng = buffer.episode_starts.copy(), np.random.default_rng(0)
+    assert not starts[0].all()
+    assert starts[1:].any()
+    buffer.log_probs += rng.normal(0, 0.3, buffer.log_probs.shape).astype(np.float32)
+    columns = {
+        "obs": buffer.observations,
+        "action": buffer.actions,
+        "episode_start": starts.astype(bool),
+        "state": np.concatenate([buffer.hidden_states_pi[0, 0], buffer.cell_states_pi[0, 0]], -1),
+        "logp_old": buffer.log_probs,
+        "advantage": buffer.advantages,
+        "returns": buffer.returns,
+    }
+    columns = {name: column.copy() for name, column in columns.items()}
+    modules = {"lstm": policy.lstm_actor, "policy": policy.action_net, "value": policy.value_net}
+    weights = {
+        f"{place}_{name}": parameter.detach().clone()
+        for place, module in modules.items()
+        for name, parameter in module.named_parameters()
+    }
+    draw, np.random.randint = np.random.randint, lambda size: 0  # where a minibatch begins would cut a sequence in two
+    try:
+        model.train()
+    finally:
+        np.random.randint = draw
+    grads = {
+        f"{place}_{name}_grad": parameter.grad
+        for place, module in modules.items()
+        for name, parameter in module.named_parameters()
+    }
+    return {
+        "clip": model.clip_range(1.0),
+        "value_coef": model.vf_coef,
+        "entropy_coef": model.ent_coef,
+        **columns,
+        **weights,
+        **grads,
+        "logged": logged(model, *PPO_NAMES),
+    }
+
+
 def off_policy(kind, action_space, **options):
     """Make an algorithm with replay, in the middle of a short training."""
     policy = {"net_arch": [4]} | options.pop("policy_kwargs", {})
@@ -516,6 +572,7 @@ FIXTURES = {
     "gae": advantages,
     "ppo_discrete": lambda: policy_gradient(PPO, discrete(), PPO_NAMES, ent_coef=0.01, max_grad_norm=0.3),
     "ppo_box_value_clip": lambda: policy_gradient(PPO, box(), PPO_NAMES, ent_coef=0.01, clip_range_vf=0.2),
+    "ppo_recurrent": recurrent,
     "ppo_masked": lambda: policy_gradient(MaskablePPO, discrete(), PPO_NAMES, ent_coef=0.01),
     "a2c": lambda: policy_gradient(A2C, discrete(), A2C_NAMES, ent_coef=0.01, normalize_advantage=True),
     "dqn": dqn,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import warnings
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from types import FrameType
 
-from cumulant.errors import ConfigError
+from cumulant.errors import ConfigError, EnvironmentFault
 
 TICKS = 4  # looks at a call before it counts as hanging: it is interrupted after 1 to 1.25 times the limit
 
@@ -71,6 +72,26 @@ class Wrong(Exception):
 
 class Hang(BaseException):
     """A call took too long. No ``Exception``, so that an environment that catches all of those does not catch this."""
+
+
+def bear(count: int, most: int, said: str, goes_on: str, cause: BaseException | None = None) -> None:
+    """Warn of a fault that is borne.
+
+    Args:
+        count: How many there were, this one included.
+        most: How many are borne.
+        said: What was wrong, and where.
+        goes_on: What becomes of it.
+        cause: What was raised, if anything was.
+
+    Raises:
+        EnvironmentFault: If it is one too many.
+    """
+    if count > most:
+        raise EnvironmentFault(
+            f"{said}; it is fault {count} of this run, and max_faults = {most}: mend the environment, or bear more (--max-faults)"
+        ) from cause
+    warnings.warn(f"{said}; {goes_on} (fault {count}, {most} are borne)", stacklevel=5)
 
 
 class Watchdog:

@@ -16,7 +16,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from cumulant.engine.faults import Hang, Watchdog, Wrong, fault_limits
+from cumulant.engine.faults import Hang, Watchdog, Wrong, bear, fault_limits
 from cumulant.engine.goals import reward_of
 from cumulant.engine.masks import MaskGate, Masks, read_mask, shown_masks
 from cumulant.engine.outcomes import terms_of
@@ -258,13 +258,7 @@ class GymVector:
         if self._resets[i] == 0 or first_step:  # it never worked
             raise EnvironmentFault(said) from problem
         self.faults += 1
-        if self.faults > limits.max_faults:
-            borne = f"it is fault {self.faults} of this run, and max_faults = {limits.max_faults}"
-            raise EnvironmentFault(f"{said}; {borne}: mend the environment, or bear more (--max-faults)") from problem
-        warnings.warn(
-            f"{said}; it is made anew, and {goes_on} (fault {self.faults}, {limits.max_faults} are borne)",
-            stacklevel=4,
-        )
+        bear(self.faults, limits.max_faults, said, f"it is made anew, and {goes_on}", problem)
         with contextlib.suppress(Exception, Hang):  # it is broken; that it cannot be closed either is no news
             watchdog.calls += 1
             self.envs[i].close()

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from cumulant.engine.buffers import Buffers
+from cumulant.engine.faults import bear, fault_limits
 from cumulant.engine.single import make_single
 from cumulant.errors import EnvironmentFault
 
@@ -186,6 +187,7 @@ class MujocoVector(Buffers):
         spec = made.spec
         limit = 0 if spec is None else int(spec.max_episode_steps or 0)
         super().__init__(env, num_envs, seed, single.observation_space, single.action_space, limit)
+        self._max_faults = fault_limits().max_faults
         given = {} if spec is None else spec.kwargs
         signature = inspect.signature(type(single).__init__).parameters
         self._options = {name: given.get(name, item.default) for name, item in signature.items()}
@@ -253,7 +255,7 @@ class MujocoVector(Buffers):
             action: float32 ``[B, A]``.
 
         Raises:
-            EnvironmentFault: If a simulation gives numbers that are not finite.
+            EnvironmentFault: If simulations give numbers that are not finite too often, or in the first step of all.
         """
         action = action.reshape(self.num_envs, -1)
         if self._pool is None:
@@ -270,20 +272,33 @@ class MujocoVector(Buffers):
         healthy = np.zeros(self.num_envs, bool) if task.healthy is None else task.healthy(options, columns)
         self.next_obs[:] = self._observation()
         self.reward[:] = reward = task.reward(options, columns, forward, action, healthy)
-        if not (np.isfinite(self.next_obs).all() and np.isfinite(reward).all()):
-            bad = ~(np.isfinite(self.next_obs).all(axis=1) & np.isfinite(reward))
-            raise EnvironmentFault(f"{self.where(int(bad.argmax()))} gave numbers that are not finite: it is unstable")
         self.clock += 1
         if task.healthy is not None and options["terminate_when_unhealthy"]:
             np.logical_not(healthy, out=self.terminated)
         if self.max_steps:
             np.greater_equal(self.clock, self.max_steps, out=self.truncated)
+        self.faulted[:] = ~(np.isfinite(self.next_obs).all(axis=1) & np.isfinite(reward))
+        if self.faulted.any():
+            self._cut_off()
         np.logical_or(self.terminated, self.truncated, out=self.ended)
-        self.episodes.record(self.reward, None, self.ended)
+        self.episodes.record(self.reward, None, self.ended & ~self.faulted)
+        self.episodes.open[self.faulted] = 0.0
         self.obs[:] = self.next_obs
         if self.ended.any():
             self.episode += self.ended
             self._begin(self.ended)
+
+    def _cut_off(self) -> None:
+        """End unstable episodes at their last good observation, as ``GymVector`` does."""
+        bad = self.faulted
+        for i in map(int, np.flatnonzero(bad)):
+            said = f"{self.where(i)} gave numbers that are not finite: it is unstable"
+            if self.episode[i] == 0 and self.clock[i] == 1:  # it never worked
+                raise EnvironmentFault(said)
+            self.faults += 1
+            bear(self.faults, self._max_faults, said, "the episode is given up")
+        self.next_obs[bad], self.reward[bad] = self.obs[bad], 0.0
+        self.terminated[bad], self.truncated[bad] = False, True
 
     def restart(self, mask: np.ndarray) -> np.ndarray:
         """Give up the episodes where ``mask [B]`` is set, start the next ones, and return ``obs``."""
@@ -301,11 +316,17 @@ class MujocoVector(Buffers):
             mujoco.mj_getState(self._model, data, row, kind)
         arrays = {"obs": self.obs, "position": self._position, "episode": self.episode, "clock": self.clock}
         copies = {name: array.copy() for name, array in arrays.items()}
-        return {"seed": self.seed, "physics": physics, "log": self.episodes.state_dict(), **copies}
+        return {
+            "seed": self.seed,
+            "physics": physics,
+            "faults": self.faults,
+            "log": self.episodes.state_dict(),
+            **copies,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Undo ``state_dict``."""
-        self.seed = int(state["seed"])
+        self.seed, self.faults = int(state["seed"]), int(state["faults"])
         for row, data in zip(state["physics"], self._data, strict=True):
             self._mujoco.mj_resetData(self._model, data)
             self._mujoco.mj_setState(self._model, data, np.asarray(row), self._mujoco.mjtState.mjSTATE_INTEGRATION)

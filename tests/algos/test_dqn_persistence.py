@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from cumulant.algos import dqn
 from cumulant.algos.dqn import Persistence
 from cumulant.engine.vector import make_vector
 
@@ -58,6 +59,26 @@ def test_it_climbs_the_mountain_that_independent_actions_never_do(epsilon_greedy
     envs.close()
     assert reached >= found
     assert (reached == 0) == epsilon_greedy
+
+
+def test_nothing_is_kept_up_beyond_the_end_of_an_episode(train_one, monkeypatch):
+    made, seen = [], []
+    real_make, real_choose = dqn.make_vector, Persistence.choose
+
+    def make(*args, **kwargs):
+        made.append(real_make(*args, **kwargs))
+        return made[-1]
+
+    def choose(self, *args):
+        seen.extend(self.left[made[0].ended])
+        real_choose(self, *args)
+
+    monkeypatch.setattr(dqn, "make_vector", make)
+    monkeypatch.setattr(Persistence, "choose", choose)
+    fields = {"strategy": "persistent", "epsilon": 1.0, "total_steps": 1000, "warmup_steps": 1000, "eval_episodes": 2}
+    train_one("dqn", "cartpole", 0, **fields, hidden=(8,))
+    assert len(seen) > 20
+    assert not any(seen)
 
 
 def test_stopped_and_resumed_is_undisturbed(train_one):

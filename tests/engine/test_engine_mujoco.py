@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from cumulant.engine.faults import limiting_faults
 from cumulant.engine.gym_vector import GymVector
 from cumulant.engine.mujoco import TASKS, MujocoVector
 from cumulant.engine.single import make_single
@@ -119,3 +120,40 @@ def test_restart_gives_an_episode_up():
 def test_an_option_that_gymnasium_refuses():
     with pytest.raises(EnvironmentFault, match="environment 'Hopper-v5' cannot be made"):
         make_vector("Hopper-v5", 1, 0, {"healthy_zrange": 1})
+
+
+def test_an_unstable_simulation_is_borne_counted_and_started_anew():
+    undisturbed = make_vector("Hopper-v5", 3, 0)
+    taken = actions(undisturbed, 6)
+    with limiting_faults(1, 0.0):
+        envs = make_vector("Hopper-v5", 3, 0)
+    for batch in (envs, undisturbed):
+        roll(batch, taken[:3])
+    last_good = envs.obs[1].copy()
+    envs._position[1] = np.nan
+    with pytest.warns(
+        UserWarning, match=r"number 1, episode 0, step 4.* unstable; .* given up \(fault 1, 1 are borne\)"
+    ):
+        envs.step(taken[3])
+    undisturbed.step(taken[3])
+    assert envs.faulted.tolist() == envs.ended.tolist() == envs.truncated.tolist() == [False, True, False]
+    np.testing.assert_array_equal(envs.next_obs[1], last_good)
+    assert (envs.reward[1], envs.terminated[1], envs.episode[1], envs.faults) == (0.0, False, 1, 1)
+    assert not len(envs.episodes.drain()["return"])  # an episode at fault is not counted
+    np.testing.assert_array_equal(envs.reward[[0, 2]], undisturbed.reward[[0, 2]])
+
+    state = envs.state_dict()
+    envs.step(taken[4])
+    assert not envs.faulted.any()
+    assert np.isfinite(envs.reward).all()
+    envs.load_state_dict(state)
+    envs._position[2] = np.nan
+    with pytest.raises(EnvironmentFault, match="it is fault 2 of this run, and max_faults = 1"):
+        envs.step(taken[4])
+
+
+def test_a_simulation_that_never_worked_ends_the_run():
+    envs = make_vector("Hopper-v5", 1, 0)
+    envs._position[0] = np.nan
+    with pytest.raises(EnvironmentFault, match="it is unstable"):
+        envs.step(actions(envs, 1)[0])

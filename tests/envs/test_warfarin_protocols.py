@@ -179,6 +179,16 @@ def test_figures_on_their_own_schedule(name: str, expected_return: float, expect
     assert found["tests"]["mean"] == pytest.approx(tests, abs=0.1)
 
 
+def test_intermountain_worked_example_with_a_hold() -> None:
+    given, planned = course("intermountain", {1: 1.0, 5: 1.0, 10: 5.5, 12: 1.5, 19: 1.5}, 20)
+    first = 5.0 * 1.10
+    second = first * 0.85
+    # Released on day 12 by a low INR: the dose of before the hold, and nothing more until the next test.
+    expected = [5.0] * 4 + [2.0 * first] + [first] * 4 + [0.0] * 2 + [second] * 7 + [2.0 * second * 1.10, second * 1.10]
+    np.testing.assert_allclose(given, expected)
+    assert [1, *dict.fromkeys(planned)] == [1, 5, 10, 12, 19, 33]
+
+
 def test_two_days_between_changes_serve_the_threshold_rule_best(monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
     for interval_days in (1, 2, 3, 5):

@@ -28,6 +28,7 @@ from cumulant.maths.soft import sac_policy_loss, sac_target, squashed_gaussian_l
 from cumulant.maths.value import clipped_value_loss, huber_loss, one_step_target, q_learning_target, value_loss
 from cumulant.nn.flat import Flat, FlatAdam
 from cumulant.nn.heads import Categorical, Gaussian
+from cumulant.nn.memory import Memory
 from cumulant.nn.normalisation import RewardScale, RunningNorm
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "peers"
@@ -124,6 +125,54 @@ def test_policy_gradients(name: str) -> None:
     if isinstance(head, Gaussian):
         assert head.log_std.grad is not None
         agree(head.log_std.grad, x["log_std_grad"])
+
+
+def test_recurrent_policy_gradient() -> None:
+    """From observations and remembered states through an LSTM to the logged losses, and back to all weights.
+
+    Its rollout starts within episodes, so with states that are not zero, and others end in it.
+    """
+    x = load("ppo_recurrent")
+    num_obs, size = x["obs"].shape[-1], x["state"].shape[-1] // 2
+    memory = Memory("lstm", num_obs, size, None)
+    policy, critic = nn.Linear(size, 3), nn.Linear(size, 1)
+    places = {"lstm_weight_ih_l0": memory.input.weight, "lstm_bias_ih_l0": memory.input.bias}
+    places |= {"lstm_weight_hh_l0": memory.recurrent.weight, "lstm_bias_hh_l0": memory.recurrent.bias}
+    places |= {"policy_weight": policy.weight, "policy_bias": policy.bias}
+    places |= {"value_weight": critic.weight, "value_bias": critic.bias}
+    # Their gates are write, keep, new, read; ours have the last two the other way round.
+    gates = torch.arange(4 * size).reshape(4, size)[[0, 1, 3, 2]].flatten()
+    theirs = {name: x[name][gates] if name.startswith("lstm") else x[name] for name in places}
+    grads = {name: x[f"{name}_grad"][gates] if name.startswith("lstm") else x[f"{name}_grad"] for name in places}
+    with torch.no_grad():
+        for name, parameter in places.items():
+            parameter.copy_(theirs[name])
+
+    start = x["episode_start"]  # [T, B]; ours says of a step whether the episode ends with it
+    ended = torch.cat([start[1:], torch.zeros_like(start[:1])])
+    state = x["state"] * ~start[0].unsqueeze(-1)
+    seen = memory(x["obs"].transpose(0, 1), state, ended.T).transpose(0, 1)
+    head = Categorical(gymnasium.spaces.Discrete(3))
+    logp, entropy = head.logp_entropy(policy(seen), x["action"].long().squeeze(-1))
+    std, mean = torch.std_mean(x["advantage"])
+    advantage = (x["advantage"] - mean) / (std + 1e-8)
+    policy_loss = clipped_policy_loss(logp, x["logp_old"], advantage, x["clip"]).mean()
+    value = critic(seen.detach()).squeeze(-1)  # their value teaches a shared LSTM nothing; ours does
+    critic_loss = value_loss(value, x["returns"]).mean()
+    loss = policy_loss + 2.0 * x["value_coef"] * critic_loss - x["entropy_coef"] * entropy.mean()
+    loss.backward()
+
+    logged = x["logged"]
+    agree(policy_loss.detach(), logged["policy_gradient_loss"])
+    agree(2.0 * critic_loss.detach(), logged["value_loss"])
+    agree(-entropy.mean().detach(), logged["entropy_loss"])
+    agree(loss.detach(), logged["loss"])
+    agree(kl_estimate(x["logp_old"], logp, "k3").mean().detach(), logged["approx_kl"])
+    agree(clip_fraction(logp, x["logp_old"], x["clip"]).mean(), logged["clip_fraction"])
+    for name, parameter in places.items():
+        assert parameter.grad is not None
+        agree(parameter.grad, grads[name])
+        assert parameter.grad.abs().max() > 1e-3
 
 
 def test_a_step_with_clipped_gradients() -> None:
