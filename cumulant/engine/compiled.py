@@ -112,8 +112,7 @@ class CompiledPPO:
         self.logp, self.reward = np.zeros(rows, np.float32), np.zeros(rows, np.float32)
         self.terminated, self.ended = np.zeros(rows, bool), np.zeros(rows, bool)
         self.actor_block, self.critic_block = (
-            np.zeros((int(sizes.sum()), perceptron.BLOCK), np.float32)
-            for sizes in (self.actor_sizes, self.critic_sizes)
+            perceptron.block_of(int(sizes.sum())) for sizes in (self.actor_sizes, self.critic_sizes)
         )
         self.measured = np.zeros(len(_MEASURES))
 

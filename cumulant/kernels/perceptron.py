@@ -6,7 +6,7 @@ instructions do (``kernels/products.py``). The vector is that of ``nn.flat.Flat`
 and the other way round.
 
 A perceptron is ``start``, where its parameters begin in the vector, and ``sizes``: of its input and of each layer's output. A
-block ``[units of all layers, BLOCK]`` holds what went in, then what came out of each layer.
+block ``[units of all layers, BLOCK]`` (``block_of``) holds what went in, then what came out of each layer.
 
 Axes: m samples of a block, P parameters.
 """
@@ -18,48 +18,29 @@ import math
 import numpy as np
 from numba import njit
 
+from cumulant.kernels.elementary import EXACT, F32, tanh
 from cumulant.kernels.products import add_outer, affine, to_inputs
-from cumulant.kernels.twins import twin
+from cumulant.kernels.twins import loop, twin
 
 BLOCK = 128  # samples at once: the activations of a layer stay in the fastest cache
 RELU, TANH = 0, 1
 # Sums may be ordered as is fastest; infinities and NaN keep their meaning.
 FAST = {"reassoc", "contract", "nsz", "arcp"}
-F32, ZERO, ONE = np.float32, np.float32(0.0), np.float32(1.0)
-
-# Numerator and denominator of tanh, odd and even powers of x, and where it is 1 to the rounding of float32.
-_A1, _A3, _A5, _A7 = (
-    F32(4.89352455891786e-3),
-    F32(6.37261928875436e-4),
-    F32(1.48572235717979e-5),
-    F32(5.12229709037114e-8),
-)
-_A9, _A11, _A13 = F32(-8.60467152213735e-11), F32(2.00018790482477e-13), F32(-2.76076847742355e-16)
-_B0, _B2, _B4, _B6 = (
-    F32(4.89352518554385e-3),
-    F32(2.26843463243900e-3),
-    F32(1.18534705686654e-4),
-    F32(1.19825839466702e-6),
-)
-_TANH_END = F32(7.90531110763549805)
+ONE, ZERO = F32(1.0), F32(0.0)
+_LINE = 64  # bytes of a cache line, which a load should not straddle
 
 
-@twin("torch.tanh")
-@njit(inline="always")
-def tanh(x):  # type: ignore[no-untyped-def]
-    """Return the hyperbolic tangent to the rounding of float32, without a branch.
-
-    Source: the rational approximation of the linear-algebra library Eigen.
-    """
-    x = _TANH_END if x > _TANH_END else x
-    x = -_TANH_END if x < -_TANH_END else x
-    s = x * x
-    top = x * (_A1 + s * (_A3 + s * (_A5 + s * (_A7 + s * (_A9 + s * (_A11 + s * _A13))))))
-    return top / (_B0 + s * (_B2 + s * (_B4 + s * _B6)))
+@loop()
+@njit(cache=True, error_model="numpy")
+def block_of(rows):  # type: ignore[no-untyped-def]
+    """Return room for so many units, ``[rows, BLOCK]`` zeros, that begins with a cache line."""
+    room = np.zeros(rows * BLOCK + _LINE // 4, F32)
+    first = (-room.ctypes.data % _LINE) // 4
+    return room[first : first + rows * BLOCK].reshape((rows, BLOCK))
 
 
 @twin("cumulant.nn.mlp.mlp")
-@njit(cache=True, error_model="numpy", fastmath=FAST)
+@njit(cache=True, error_model="numpy", fastmath=EXACT)
 def forward(vector, start, sizes, kind, m, block):  # type: ignore[no-untyped-def]
     """Run a perceptron on the first m columns of a block, whose first rows hold the inputs; the last rows get the outputs.
 
@@ -83,8 +64,7 @@ def forward(vector, start, sizes, kind, m, block):  # type: ignore[no-untyped-de
         if layer < last:
             for j in range(num_out):
                 if kind == TANH:
-                    for i in range(m):
-                        out[j, i] = tanh(out[j, i])
+                    tanh(out[j, :m])
                 else:
                     for i in range(m):
                         out[j, i] = out[j, i] if out[j, i] > ZERO else ZERO
@@ -109,15 +89,12 @@ def backward(vector, start, sizes, kind, m, block, delta, grad):  # type: ignore
     for layer in range(sizes.shape[0] - 1):
         place += (sizes[layer] + 1) * sizes[layer + 1]
         row += sizes[layer]
+    ones = np.ones((1, BLOCK), F32)
     for layer in range(sizes.shape[0] - 2, -1, -1):
         num_in, num_out = sizes[layer], sizes[layer + 1]
         of_output, above = delta[row : row + num_out], row - num_in
         place -= num_out
-        for j in range(num_out):
-            total = ZERO
-            for i in range(m):
-                total += of_output[j, i]
-            grad[place + j] += total
+        add_outer(ones, of_output, m, grad[place : place + num_out].reshape((1, num_out)))
         place -= num_in * num_out
         inputs = block[above:row]
         add_outer(of_output, inputs, m, grad[place : place + num_in * num_out].reshape((num_out, num_in)))

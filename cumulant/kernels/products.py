@@ -138,8 +138,72 @@ def _turn(typing, x, x_at, x_row, out, out_at, out_row):  # type: ignore[no-unty
     return signature, code
 
 
+def _fold(builder: Any, one: Any, other: Any, width: int) -> Any:
+    """Return a vector whose lanes are sums of two lanes, ``width`` apart, of one vector or the other."""
+    near = [lane for lane in range(2 * LANES) if lane // width % 2 == 0]
+    halves = (
+        builder.shuffle_vector(one, other, ir.Constant(ir.VectorType(ir.IntType(32), LANES), lanes))
+        for lanes in (near, [lane + width for lane in near])
+    )
+    return builder.fadd(*halves)
+
+
+def _folded(rows: int) -> Any:
+    """Make ``tile(a, a_at, a_row, b, b_at, b_row, c, c_at, c_row, vectors)`` for a result of ``LANES`` numbers, in so many rows.
+
+    It adds ``sum over i of a[a_at + j a_row + i] b[b_at + k b_row + i]`` to ``c[c_at + j c_row + k]``, for ``LANES * vectors`` i.
+    """
+    columns = LANES // rows
+
+    def tile(typing, a, a_at, a_row, b, b_at, b_row, c, c_at, c_row, vectors):  # type: ignore[no-untyped-def]
+        whole = types.int64
+        signature = types.void(a, whole, whole, b, whole, whole, c, whole, whole, whole)
+
+        def code(context, builder, signature, values):  # type: ignore[no-untyped-def]
+            a, a_at, a_row, b, b_at, b_row, c, c_at, c_row, vectors = values
+            left, right, result = (
+                builder.gep(_data(context, builder, signature.args[place], array), [at])
+                for place, array, at in ((0, a, a_at), (3, b, b_at), (6, c, c_at))
+            )
+            factors = [(left, a_row, j) for j in range(rows)] + [(right, b_row, k) for k in range(columns)]
+            lines = [builder.gep(base, [builder.mul(step, _INT(index))]) for base, step, index in factors]
+            before, loop, end = builder.block, builder.append_basic_block("loop"), builder.append_basic_block("end")
+            builder.branch(loop)
+            builder.position_at_end(loop)
+            i = builder.phi(_INT)
+            sums = [builder.phi(_VECTOR) for _ in range(LANES)]
+            at = builder.mul(i, _INT(LANES))
+            x = [builder.load(_place(builder, line, at), align=4) for line in lines]
+            new = [
+                builder.fadd(total, builder.fmul(x[n // columns], x[rows + n % columns], flags=_FUSED), flags=_FUSED)
+                for n, total in enumerate(sums)
+            ]
+            following = builder.add(i, _INT(1))
+            for phi, first, last in zip(
+                [i, *sums], [_INT(0)] + [ir.Constant(_VECTOR, None)] * LANES, [following, *new]
+            ):
+                phi.add_incoming(first, before)
+                phi.add_incoming(last, loop)
+            builder.cbranch(builder.icmp_signed("<", following, vectors), loop, end)
+            builder.position_at_end(end)
+            while len(new) > 1:  # of two vectors the one with half of each, until one holds what each adds up to
+                new = [_fold(builder, one, other, len(new) // 2) for one, other in zip(new[::2], new[1::2])]
+            kind = ir.VectorType(_FLOAT, columns)
+            for j in range(rows):
+                lanes = ir.Constant(ir.VectorType(ir.IntType(32), columns), list(range(j * columns, (j + 1) * columns)))
+                place = builder.bitcast(builder.gep(result, [builder.mul(c_row, _INT(j))]), kind.as_pointer())
+                part = builder.shuffle_vector(new[0], new[0], lanes)
+                builder.store(builder.fadd(builder.load(place, align=4), part), place, align=4)
+            return context.get_dummy_value()
+
+        return signature, code
+
+    return intrinsic(tile)
+
+
 _whole, _half, _row, _half_row = _tile(ROWS, 2), _tile(ROWS, 1), _tile(1, 2), _tile(1, 1)
 _turn_square: Any = intrinsic(_turn)
+_four_rows, _one_row = _folded(4), _folded(1)
 
 
 @twin("torch.mm")
@@ -208,10 +272,43 @@ def to_inputs(weight, delta, m, out):  # type: ignore[no-untyped-def]
 
 
 @twin("torch.addmm")
+@njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
+def _add_narrow(delta, x, m, total):  # type: ignore[no-untyped-def]
+    """Do what ``add_outer`` does, where turning the inputs around would cost more than the products."""
+    num_out, num_in = total.shape
+    even = m // LANES * LANES
+    j = 0
+    while j < num_out:
+        rows = 4 if j + 4 <= num_out else 1
+        left, k = j * delta.shape[1], 0
+        while even and k + LANES // rows <= num_in:
+            right, target = k * x.shape[1], j * num_in + k
+            if rows == 4:
+                _four_rows(delta, left, delta.shape[1], x, right, x.shape[1], total, target, num_in, even // LANES)
+            else:
+                _one_row(delta, left, delta.shape[1], x, right, x.shape[1], total, target, num_in, even // LANES)
+            for row in range(j, j + rows):
+                for column in range(k, k + LANES // rows):
+                    for i in range(even, m):
+                        total[row, column] += delta[row, i] * x[column, i]
+            k += LANES // rows
+        for row in range(j, j + rows):
+            for column in range(k, num_in):
+                rest = np.float32(0.0)
+                for i in range(m):
+                    rest += delta[row, i] * x[column, i]
+                total[row, column] += rest
+        j += rows
+
+
+@twin("torch.addmm")
 @njit(cache=True, error_model="numpy")
 def add_outer(delta, x, m, total):  # type: ignore[no-untyped-def]
     """Add ``delta x^T`` of the first m columns to ``total``: ``[J, m], [K, m] -> [J, K]``."""
     num_out, num_in = total.shape
+    if num_in < LANES or num_out < ROWS:
+        _add_narrow(delta, x, m, total)
+        return
     width = (m + LANES - 1) // LANES * LANES
     turned = np.empty((width, COLUMNS), np.float32)  # a few inputs, sample by sample
     edge = np.empty((1, 1), np.float32)

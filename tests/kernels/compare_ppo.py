@@ -7,7 +7,8 @@ from gymnasium import spaces
 from cumulant.algos.ppo import Config, minibatch_loss
 from cumulant.envs.counter_rng import mix, normal, uniform
 from cumulant.kernels import perceptron, ppo
-from cumulant.kernels.perceptron import BLOCK, F32, RELU, TANH
+from cumulant.kernels.elementary import F32
+from cumulant.kernels.perceptron import BLOCK, RELU, TANH
 from cumulant.nn.actor_critic import ActorCritic
 from cumulant.nn.flat import Flat, FlatAdam
 
@@ -34,10 +35,27 @@ def floats(generator, *shape):
     return generator.standard_normal(shape).astype(np.float32)
 
 
+def compare_rows(kernel, original, numbers, **close):
+    """A function of single numbers, whatever the length of the row."""
+    for count in (1, 15, 16, len(numbers)):
+        row = np.array(numbers[:count], np.float32)
+        kernel(row)
+        np.testing.assert_allclose(row, original(torch.from_numpy(numbers[:count])).numpy(), **close)
+
+
 def compare_tanh(kernel, original):
-    x = np.concatenate([np.linspace(-20, 20, 4001), [1e-30, -0.0, np.inf, -np.inf]]).astype(np.float32)
-    found = np.array([kernel(each) for each in x])
-    np.testing.assert_allclose(found, original(torch.from_numpy(x)).numpy(), rtol=1e-6, atol=1e-7)
+    x = np.concatenate([[1e-30, -0.0, np.inf, -np.inf, np.nan], np.linspace(-20, 20, 4001)]).astype(np.float32)
+    compare_rows(kernel, original, x, rtol=1e-6, atol=1e-7)
+
+
+def compare_exp(kernel, original):
+    x = np.concatenate([[0.0, 1e-9, np.inf, -np.inf, np.nan, 88.7, 88.8, 1e9, -1e9], np.linspace(-87.3, 88.7, 9001)])
+    compare_rows(kernel, original, x.astype(np.float32), rtol=3e-7, atol=1e-37)
+
+
+def compare_log(kernel, original):
+    x = np.concatenate([[1.0, 0.999, 1.2e-38, 3.4e38], np.geomspace(1e-30, 1e30, 4001), np.linspace(0.5, 2.0, 4001)])
+    compare_rows(kernel, original, x.astype(np.float32), rtol=3e-7, atol=1e-8)
 
 
 def layers_and_vector(make, shape, kind):
@@ -191,7 +209,7 @@ def compare_minibatch_gradient(kernel, original):
             kernel(
                 vector, case.starts, case.actor_sizes, case.critic_sizes, case.kind, case.continuous, index,
                 *case.arrays(), *weights, case.blocks(case.actor_sizes), case.blocks(case.critic_sizes),
-                grad, measured,
+                perceptron.block_of(ppo.NUM_ROWS), grad, measured,
             )  # fmt: skip
             np.testing.assert_allclose(grad, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max(), err_msg=head)
             moved = losses.logp.detach().numpy() - case.logp[index]
@@ -219,7 +237,9 @@ def compare_shuffle(kernel, original):
 
 
 TWINS = {
-    "cumulant.kernels.perceptron.tanh": compare_tanh,
+    "cumulant.kernels.elementary.tanh": compare_tanh,
+    "cumulant.kernels.elementary.exp": compare_exp,
+    "cumulant.kernels.elementary.log": compare_log,
     "cumulant.kernels.perceptron.forward": compare_forward,
     "cumulant.kernels.perceptron.backward": compare_backward,
     "cumulant.kernels.perceptron.clip_grad_norm": compare_clip_grad_norm,
@@ -302,7 +322,31 @@ def compare_update(kernel):
         np.testing.assert_allclose(measured[ppo.GRAD_NORM], float(norm), rtol=1e-3)
 
 
+def compare_block_of(kernel):
+    for rows in (1, 3, 130):
+        block = kernel(rows)
+        assert block.shape == (rows, BLOCK)
+        assert block.dtype == np.float32
+        assert block.ctypes.data % 64 == 0
+        assert not block.any()
+
+
+def compare_categorical(kernel):
+    head, rows = floats(rng(1), 4, BLOCK), perceptron.block_of(ppo.NUM_ROWS)
+    head[0, ::2] = -np.inf  # not allowed
+    choice = rng(2).integers(1, 4, BLOCK)
+    rows[ppo._CHOICE] = choice
+    expected = torch.distributions.Categorical(logits=torch.from_numpy(head.T.copy()))
+    probability = np.zeros_like(head)
+    kernel(head, probability, rows, BLOCK)
+    np.testing.assert_allclose(probability.T, expected.probs, **CLOSE)
+    np.testing.assert_allclose(rows[ppo._LOGP], expected.log_prob(torch.from_numpy(choice)), **CLOSE)
+    np.testing.assert_allclose(rows[ppo._ENTROPY], expected.entropy(), **CLOSE)
+
+
 LOOPS = {
+    "cumulant.kernels.perceptron.block_of": compare_block_of,
+    "cumulant.kernels.ppo._categorical": compare_categorical,
     "cumulant.kernels.ppo.act": compare_act,
     "cumulant.kernels.ppo.values": compare_values,
     "cumulant.kernels.ppo.update": compare_update,

@@ -16,6 +16,7 @@ SHAPES = [
     (COLUMNS + 1, ROWS + 1, LANES + 1),
     (2 * LANES - 1, 2 * ROWS, COLUMNS),
     (70, 40, 65),
+    (70, 3, 65),
 ]
 
 
@@ -88,4 +89,5 @@ TWINS = {
     "cumulant.kernels.products.affine": compare_affine,
     "cumulant.kernels.products.to_inputs": compare_to_inputs,
     "cumulant.kernels.products.add_outer": compare_add_outer,
+    "cumulant.kernels.products._add_narrow": compare_add_outer,
 }
