@@ -25,3 +25,12 @@ def test_openings_of_a_short_game_differ(tmp_path):
     games = [json.loads(line) for line in (tmp_path / "arena" / "games.jsonl").read_text().splitlines()]
     assert found["opening_moves"] == games[0]["opening"] == 1
     assert len({game["moves"][0] for game in games}) == 6
+
+
+def test_a_pair_of_games_counts_for_who_won_it(tmp_path):
+    """The perfect player is never below one who moves at random, whichever seat each of them has."""
+    for players in (["perfect", "random"], ["random", "perfect"]):
+        found = arena(players, "tictactoe", games=20, out=tmp_path / players[0])
+        strongest, weakest = found["players"]
+        assert strongest["player"] == "perfect"
+        assert strongest["low"] > 50 > -50 > weakest["high"]

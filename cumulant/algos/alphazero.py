@@ -23,7 +23,9 @@ import tyro
 from gymnasium import spaces
 
 from cumulant.data.game_replay import UNKNOWN, GameReplay, Positions, WindowConfig
+from cumulant.data.recorded_positions import RecordedPositions, RecordsConfig
 from cumulant.engine.board_policy import BoardPolicy, NetEvaluator
+from cumulant.engine.recorded_start import RecordedStart
 from cumulant.engine.sample_games import write_sample_games
 from cumulant.engine.search import Search, SearchConfig
 from cumulant.engine.strength import StrengthKeeper, evaluation
@@ -91,6 +93,8 @@ class Config:
     """The network."""
     replay: WindowConfig = field(default_factory=WindowConfig)
     """What is learned from."""
+    recorded: RecordsConfig = field(default_factory=RecordsConfig)
+    """Games that were written down, to begin with."""
     learning_rate: float = 2e-3
     """Step size of Adam at the start."""
     learning_rate_end: float = 1e-4
@@ -246,10 +250,10 @@ def turned(game: Game, drawn: Positions, generator: np.random.Generator) -> tupl
 
 
 def learn(
-    net: BoardNet, flat: Flat, optimizer: FlatAdam, replay: GameReplay, steps: int, config: Config,
+    net: BoardNet, flat: Flat, optimizer: FlatAdam, positions: GameReplay | RecordedPositions, steps: int, config: Config,
     generator: np.random.Generator,
 ) -> dict[str, float]:  # fmt: skip
-    """Take gradient steps on positions of the window.
+    """Take gradient steps on positions: those of the window, or recorded ones.
 
     loss = cross-entropy(policy of the search) + value_coef * cross-entropy(result) + ownership_coef * cross-entropy(owner)
     """
@@ -257,7 +261,7 @@ def learn(
     sums = dict.fromkeys(("policy", "value", "ownership", "grad_norm", "policy_floor"), 0.0)
     net.train()
     for _ in range(steps):
-        drawn = turned(replay.game, replay.draw(config.replay.batch_size, generator), generator)
+        drawn = turned(positions.game, positions.draw(config.replay.batch_size, generator), generator)
         planes, policy, value, owner = (part.to(config.device) for part in drawn)
         with torch.autocast(planes.device.type, torch.bfloat16, enabled=coarse):
             said = net(planes)
@@ -317,17 +321,25 @@ def train(config: Config, run: Run) -> BoardPolicy:
     batch_size = config.num_envs * config.horizon
     total = -(-config.total_steps // batch_size)  # rounded up
     eval_every = max(1, config.eval_every_steps // batch_size if config.eval_every_steps else total // 10)
-    for iteration in run.iterations(total):
-        optimizer.learning_rate = linear(config.learning_rate, config.learning_rate_end, iteration / total)
-        before = replay.added
-        evaluator.renew(net)
-        played = selfplay.play(config.horizon, seeded(play_rng))
-        pace = config.replay.passes / config.replay.batch_size
-        steps = int(replay.added * pace) - int(before * pace)  # what is left over counts in the next iteration
-        learned = learn(net, flat, optimizer, replay, steps, config, seeded(learn_rng))
-        run.log(steps=(iteration + 1) * batch_size, **played, **learned)
-        run.log(**{"replay/window": replay.window, "search/evaluated": evaluator.share()})
-        if (iteration + 1) % eval_every == 0 or iteration + 1 == total:
+    start = RecordedStart(config.recorded, game, run.seed_for("records"))
+
+    def teach(positions: GameReplay | RecordedPositions, steps: int) -> dict[str, float]:
+        return learn(net, flat, optimizer, positions, steps, config, seeded(learn_rng))
+
+    for number in run.iterations(start.iterations + total):
+        iteration = number - start.iterations  # of self-play
+        if iteration < 0:
+            run.log(steps=0, **start.learn(number, net, teach))
+        else:
+            optimizer.learning_rate = linear(config.learning_rate, config.learning_rate_end, iteration / total)
+            before = replay.added
+            evaluator.renew(net)
+            played = selfplay.play(config.horizon, seeded(play_rng))
+            pace = config.replay.passes / config.replay.batch_size
+            steps = int(replay.added * pace) - int(before * pace)  # what is left over counts in the next iteration
+            run.log(steps=(iteration + 1) * batch_size, **played, **teach(replay, steps))
+            run.log(**{"replay/window": replay.window, "search/evaluated": evaluator.share()})
+        if iteration + 1 == total or (iteration >= -1 and (iteration + 1) % eval_every == 0):
             keeper.update()
     policy = keeper.finish()
     write_sample_games(board_player(policy, game, "alphazero", None), game, run.directory)

@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from cumulant.data.game_records import GAVE_UP, PLAYED_OUT
 from cumulant.engine.players import RESIGNED, Player
 from cumulant.envs.games.game import Game
 from cumulant.errors import ConfigError, PlayerFault
-
-PLAYED_OUT, GAVE_UP = "played out", "resigned"
 
 
 @dataclass(frozen=True)
@@ -39,6 +38,8 @@ class GameRecord:
     def as_json(self, game: Game) -> dict[str, Any]:
         """Return plain JSON values, with moves as people write them."""
         return {
+            "game": game.name,
+            "game_options": dict(game.options),
             "first": self.players[0],
             "second": self.players[1],
             "points": self.points,

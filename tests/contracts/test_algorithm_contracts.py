@@ -36,7 +36,7 @@ SMALL = {
     "num_envs": 4, "horizon": 32, "epochs": 2, "minibatches": 2, "hidden": (16,), "eval_episodes": 4,
     "target_every": 10, "warmup_steps": 20, "batch_size": 32,
 }  # fmt: skip
-NOT_NUMBERS = ("env", "env_options", "device")
+NOT_NUMBERS = ("env", "env_options", "device", "records")
 
 
 @pytest.fixture(params=ALGORITHMS)

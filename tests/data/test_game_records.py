@@ -1,5 +1,7 @@
 """Games that were written down: every malformed one is named by file, line and move."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -55,3 +57,46 @@ def test_a_file_that_is_none_is_named(tmp_path):
     (tmp_path / "binary.txt").write_bytes(b"44\xff\xfe")
     with pytest.raises(DataError, match="byte 2 is not UTF-8"):
         read_records(tmp_path / "binary.txt", GAME)
+
+
+OF_ARENA = {
+    "game": "connect_four", "game_options": {}, "first": "a", "second": "b", "points": 1.0, "reason": "played out",
+    "opening": 2, "moves": list("1122334"),
+}  # fmt: skip
+
+
+def test_games_of_an_arena_are_read_but_those_lost_by_a_fault(tmp_path):
+    path = tmp_path / "games.jsonl"
+    lines = [
+        OF_ARENA,
+        {**OF_ARENA, "reason": "b crashed"},
+        {**OF_ARENA, "moves": ["4"], "points": 0.0, "reason": "resigned"},
+    ]
+    path.write_text("\n".join(map(json.dumps, lines)))
+    won, given_up = read_records(path, GAME)
+    assert (won.actions, won.result, won.opening) == ((0, 0, 1, 1, 2, 2, 3), 1.0, 2)
+    assert (given_up.actions, given_up.result) == ((3,), -1.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"game": "go", "game_options": {"size": 9}},
+            "it is of go with options {'size': 9}, not of connect_four with {}",
+        ),
+        ({"points": 0.5}, "the result is said to be 1/2-1/2, and the moves make it 1-0"),
+        ({"points": 7}, "line 1: it is no game of an arena: StopIteration"),
+        ({"moves": [1, 1, 9]}, "line 1: move 3: '9' is no move of connect_four"),
+        ({"moves": None}, "line 1: it is no game of an arena: TypeError"),
+    ],
+)
+def test_a_malformed_game_of_an_arena_is_named(tmp_path, change, message):
+    path = tmp_path / "games.jsonl"
+    path.write_text(json.dumps(OF_ARENA | change))
+    with pytest.raises(DataError) as caught:
+        read_records(path, GAME)
+    assert message in str(caught.value)
+    path.write_text("{")
+    with pytest.raises(DataError, match="line 1: it is no game of an arena: JSONDecodeError"):
+        read_records(path, GAME)

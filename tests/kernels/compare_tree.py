@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from reference_search import Reference
+from two_moves import two_moves
 
 from cumulant.engine.search import Search, SearchConfig, halving
 from cumulant.envs.games.lookup import make_game
@@ -85,7 +86,7 @@ def assert_same_tree(search, g, reference):
 
 @functools.cache
 def compare_search():
-    """Every option of both methods, on both games: each simulation goes the same way."""
+    """Every option of both methods, also where players move twice in a row: each simulation goes the same way."""
     for name, method, options in [
         ("connect_four", "puct", {}),
         ("connect_four", "puct", {"solve": False, "exploration": 3.0, "exploration_base": 10.0, "first_play": 0.0}),
@@ -93,8 +94,10 @@ def compare_search():
         ("connect_four", "gumbel", {}),
         ("connect_four", "gumbel", {"solve": False, "considered": 3, "value_scale": 0.5}),
         ("tictactoe", "gumbel", {"rescale": False, "visits_offset": 5.0}),
+        ("two_moves", "puct", {}),
+        ("two_moves", "gumbel", {"solve": False}),
     ]:
-        game = make_game(name)
+        game = two_moves() if name == "two_moves" else make_game(name)
         config = SearchConfig(method=method, simulations=SIMULATIONS, **options)
         states = positions(game, 8)
         noise = np.random.default_rng(1).gumbel(size=(8, game.num_actions)).astype(np.float32)
