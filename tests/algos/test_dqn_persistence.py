@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from cumulant.algos import dqn
-from cumulant.algos.dqn import Persistence
+from cumulant.engine.persistence import Persistence
 from cumulant.engine.vector import make_vector
 
 

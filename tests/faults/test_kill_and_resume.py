@@ -27,6 +27,10 @@ CASES = {
         "dqn", "CartPole-v1", "--total-steps", "10000", "--num-envs", "4", "--horizon", "16", "--hidden", "16",
         "--prioritised", "--n-step", "3", "--noisy", "--capacity", "3000", "--eval-episodes", "5",
     ],
+    "dqn, compiled": [
+        "dqn", "CartPole-v1", "--total-steps", "30000", "--num-envs", "4", "--horizon", "16", "--hidden", "16",
+        "--prioritised", "--n-step", "3", "--dueling", "--capacity", "3000", "--eval-episodes", "5", "--engine", "compiled",
+    ],
     "sac, own environment": [
         "sac", f"{TOYS}:Reach", "--total-steps", "1800", "--num-envs", "3", "--horizon", "20", "--hidden", "16",
         "--warmup-steps", "100", "--batch-size", "16", "--eval-episodes", "3",

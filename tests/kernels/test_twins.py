@@ -10,6 +10,7 @@ import subprocess
 import sys
 import types
 
+import compare_dqn
 import compare_ppo
 import compare_products
 import compare_tree
@@ -81,6 +82,7 @@ TWINS = {
     "cumulant.kernels.tabular.sarsa_target": compare_sarsa_target,
     "cumulant.kernels.tabular.expected_sarsa_target": compare_expected_sarsa_target,
     "cumulant.kernels.tabular.epsilon_greedy": compare_epsilon_greedy,
+    **compare_dqn.TWINS,
     **compare_ppo.TWINS,
     **compare_products.TWINS,
     **compare_tree.TWINS,
@@ -195,6 +197,7 @@ LOOPS = {
     "cumulant.kernels.tabular.choose_by": compare_choose_by,
     "cumulant.kernels.tabular.td_update": compare_td_update,
     "cumulant.kernels.tabular._train_on_table": compare_train_on_table,
+    **compare_dqn.LOOPS,
     **compare_ppo.LOOPS,
     **compare_tree.LOOPS,
 }
