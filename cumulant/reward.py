@@ -20,6 +20,32 @@ Outcomes = Mapping[str, np.ndarray]
 TermFunction = Callable[[Outcomes], np.ndarray]
 
 
+@dataclass(frozen=True, init=False)
+class Product:
+    """A term function that compiled code can compute: the product of some outcome columns.
+
+    Args:
+        *columns: Names of the columns, at least one.
+
+    >>> Product("in_range", "tested")({"in_range": np.array([1.0, 1.0]), "tested": np.array([0.0, 1.0])})
+    array([0., 1.])
+    """
+
+    columns: tuple[str, ...]
+
+    def __init__(self, *columns: str) -> None:
+        if not columns:
+            raise ConfigError("a Product of no outcome columns: name at least one")
+        object.__setattr__(self, "columns", columns)
+
+    def __call__(self, outcomes: Outcomes) -> np.ndarray:
+        """Return the product, ``[B]``."""
+        first, *others = (outcomes[name] for name in self.columns)
+        for each in others:
+            first = first * each
+        return first
+
+
 @dataclass(frozen=True)
 class Term:
     """One reason to be rewarded.
@@ -56,6 +82,23 @@ class Reward:
     def term_names(self) -> tuple[str, ...]:
         """Names of the terms, in order."""
         return tuple(term.name for term in self.terms)
+
+    def products(self, names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return the weights ``[L]``, and which outcome columns each term is a product of, ``[L, ...]`` filled up with -1.
+
+        Args:
+            names: Of the outcome columns, in their order.
+
+        Returns:
+            None unless every term is a ``Product`` of such columns.
+        """
+        found = [term.function.columns for term in self.terms if isinstance(term.function, Product)]
+        if not found or len(found) < len(self.terms) or not set().union(*found) <= set(names):
+            return None
+        columns = np.full((len(found), max(map(len, found))), -1)
+        for row, each in zip(columns, found):
+            row[: len(each)] = [names.index(name) for name in each]
+        return np.array([float(term.weight) for term in self.terms]), columns
 
     def split(self, outcomes: Outcomes, unit: str = "environment") -> np.ndarray:
         """Return each term's weighted share of the reward.

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
+from cumulant.envs.accounting import weigh
 from cumulant.errors import ConfigError, NumericsError, UsageError
-from cumulant.reward import Reward, Term, resolve
+from cumulant.reward import Product, Reward, Term, resolve
 
 OUTCOMES = {"inr": np.array([1.5, 2.5, 4.5]), "bleed": np.array([0.0, 1.0, 0.0])}
 OURS = {"calm": Reward("calm", (Term("high", -2.0, lambda o: o["inr"] > 4), Term("bleed", -5.0, lambda o: o["bleed"])))}
@@ -80,3 +81,22 @@ def test_a_term_that_is_not_finite_is_named(value):
     terms = (Term("fine", 1.0, lambda o: o["inr"]), Term("odd", 1.0, lambda o: np.array([0.0, value, 0.0])))
     with pytest.raises(NumericsError, match=rf"term 'odd' became {value} in environment 1"):
         Reward("r", terms).split(OUTCOMES)
+
+
+def test_products_are_what_compiled_code_computes():
+    """The same numbers as ``split``, to the last bit; and no reward that Python is needed for, or a column that is not there."""
+    names = ("inr", "tested", "dose")
+    outcomes = np.random.default_rng(0).standard_normal((50, 3))
+    reward = Reward("r", (Term("a", 0.3, Product("inr", "tested", "dose")), Term("b", -2.0, Product("tested"))))
+    products = reward.products(names)
+    assert products is not None
+    terms = np.full((50, 2), np.nan)
+    assert weigh(outcomes, *products, terms)
+    np.testing.assert_array_equal(terms, reward.split(dict(zip(names, outcomes.T))))
+    outcomes[3, 1] = np.inf
+    assert not weigh(outcomes, *products, terms)
+    assert Reward("r", (*reward.terms, Term("c", 1.0, lambda o: o["inr"]))).products(names) is None
+    assert reward.products(("inr", "dose")) is None
+    assert Reward("r", ()).products(names) is None
+    with pytest.raises(ConfigError, match="no outcome columns"):
+        Product()

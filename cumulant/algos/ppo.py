@@ -259,7 +259,7 @@ def train(config: Config, run: Run) -> Policy:
     run.track(net=net, optimizer=optimizer, reward_scale=reward_scale, envs=envs, keeper=keeper)
     run.track(remembered=remembered, multiplier=multiplier)
     act_rng, shuffle_rng = run.rng("act"), run.rng("shuffle")
-    possible, why = use_compiled(config.engine, net, __name__)
+    possible, why = use_compiled(config.engine, net, envs, __name__)
     run.note(why)
     compiled = None
     if possible:

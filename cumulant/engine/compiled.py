@@ -1,7 +1,8 @@
 """PPO's iterations in compiled calls, for perceptrons on vectors on the CPU.
 
 ``kernels/ppo.py`` does the arithmetic, on the memory of the torch modules: a policy is saved, evaluated and resumed as ever, by
-whichever engine it was trained. Only the environments are stepped from Python, whatever they are.
+whichever engine it was trained. A rollout of native environments is one call (``engine/native.py``); any others are stepped from
+Python, and all else of them is compiled.
 
 Axes: T time, B parallel environments, N = T * B samples, D encoded observation, A actions.
 """
@@ -15,10 +16,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from cumulant.engine import native
 from cumulant.engine.vector import VectorEnv
+from cumulant.envs.batched import Batch
 from cumulant.envs.counter_rng import episode_keys
 from cumulant.errors import ConfigError
 from cumulant.kernels import perceptron, ppo
+from cumulant.kernels.rollout import Policy, Steps
 from cumulant.nn.actor_critic import ActorCritic
 from cumulant.nn.encoder import encode, is_image, parts
 from cumulant.nn.flat import FlatAdam
@@ -29,12 +33,13 @@ _KINDS: dict[type[nn.Module], int] = {nn.ReLU: perceptron.RELU, nn.Tanh: percept
 _MEASURES = ("loss/policy", "loss/value", "loss/grad_norm", "policy/entropy", "policy/kl", "policy/clip_fraction")
 
 
-def use_compiled(engine: str, net: ActorCritic, module: str) -> tuple[bool, str]:
+def use_compiled(engine: str, net: ActorCritic, envs: VectorEnv, module: str) -> tuple[bool, str]:
     """Decide whether the compiled engine takes a network, and say why.
 
     Args:
         engine: What was asked for: "auto", "torch" or "compiled".
         net: The network.
+        envs: The environments.
         module: Name of the module that asks. The compiled code does what our own ``ppo`` says, whatever a copy of it says.
 
     Returns:
@@ -52,7 +57,9 @@ def use_compiled(engine: str, net: ActorCritic, module: str) -> tuple[bool, str]
         raise ConfigError(f"engine = compiled: it has no {why_not}; leave it to auto, which takes torch")
     if why_not:
         return False, f"engine: torch, because the compiled one has no {why_not}"
-    return True, "engine: compiled, for perceptrons on vectors on the CPU"
+    stepped = native.obstacle(envs)
+    rollouts = f"steps from Python, because {stepped}" if stepped else "whole rollouts in one call"
+    return True, f"engine: compiled, for perceptrons on vectors on the CPU; {rollouts}"
 
 
 def _obstacle(net: ActorCritic) -> str:
@@ -111,20 +118,36 @@ class CompiledPPO:
         self.numbers = np.zeros((*rows, width if self.continuous else 0), np.float32)
         self.logp, self.reward = np.zeros(rows, np.float32), np.zeros(rows, np.float32)
         self.terminated, self.ended = np.zeros(rows, bool), np.zeros(rows, bool)
-        self.actor_block, self.critic_block = (
-            perceptron.block_of(int(sizes.sum())) for sizes in (self.actor_sizes, self.critic_sizes)
-        )
+        self.actor_block = perceptron.block_of(int(self.actor_sizes.sum()), envs.num_envs)
+        self.critic_block = perceptron.block_of(int(self.critic_sizes.sum()), perceptron.BLOCK)
         self.measured = np.zeros(len(_MEASURES))
+        self.native = None
+        if isinstance(envs, Batch) and not native.obstacle(envs):
+            self.native = native.NativeRollout(envs, net)
 
     def collect(self, iteration: int) -> None:
         """Act for T steps and remember them; ``iteration`` is -1 for the warm-up of running statistics."""
         net, envs, vector = self.net, self.envs, self._vector()
         log_std = vector[self.starts[2] :][: self.numbers.shape[-1]]
+        first_step = (iteration + 1) * self.horizon
+        if self.native is not None:
+            nothing = np.zeros(0, np.float32)
+            mean, scale = (nothing, nothing) if net.norm is None else (net.norm.mean.numpy(), net.norm.scale.numpy())
+            policy = Policy(
+                self.starts[0], self.actor_sizes, self.kind, self.continuous, log_std, self.keys, self.actor_block,
+                mean, scale, np.float32(CLIP),
+            )  # fmt: skip
+            steps = Steps(
+                self.flat, self.final, self.allowed, self.choice, self.numbers, self.logp, self.reward, self.terminated,
+                self.ended,
+            )  # fmt: skip
+            self.native(vector, policy, first_step, steps)
+            return
         for t in range(self.horizon):
             seen = self._encode(envs.obs, self.flat[t], self.allowed[t])
             ppo.act(
                 vector, self.starts[0], self.actor_sizes, self.kind, log_std, seen, self.allowed[t], self.continuous,
-                self.keys, (iteration + 1) * self.horizon + t, self.actor_block, self.choice[t], self.numbers[t], self.logp[t],
+                self.keys, first_step + t, self.actor_block, self.choice[t], self.numbers[t], self.logp[t],
             )  # fmt: skip
             envs.step(net.head.to_env(self.numbers[t]) if self.continuous else self.choice[t])
             self.reward[t], self.terminated[t], self.ended[t] = envs.reward, envs.terminated, envs.ended

@@ -15,9 +15,9 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from numba import njit
 
 from cumulant.envs import lookup
+from cumulant.envs.accounting import account, weigh
 from cumulant.envs.counter_rng import episode_keys
 from cumulant.envs.spaces import array_space, unflatten
 from cumulant.errors import ConfigError, UsageError
@@ -113,32 +113,6 @@ class EpisodeLog:
         self._ended = [np.array(rows) for rows in state["ended"]]
 
 
-# In one compiled call, because with few environments the price of a step is the number of numpy calls.
-@njit(cache=True)
-def account(  # type: ignore[no-untyped-def]
-    clock, max_steps, reward, outcomes, terms, terminated, truncated, ended, open_sums
-):
-    """Sum the reward's terms, advance the clocks, set the flags, add the step to the open episodes; return whether any ended."""
-    num_outcomes, num_terms, any_ended = outcomes.shape[1], terms.shape[1], False
-    for i in range(clock.shape[0]):
-        clock[i] += 1
-        truncated[i] = max_steps > 0 and clock[i] >= max_steps and not terminated[i]
-        ended[i] = terminated[i] or truncated[i]
-        any_ended |= ended[i]
-        if num_terms > 0:
-            total = 0.0
-            for k in range(num_terms):
-                total += terms[i, k]
-            reward[i] = total
-        open_sums[i, 0] += reward[i]
-        open_sums[i, 1] += 1.0
-        for k in range(num_outcomes):
-            open_sums[i, 2 + k] += outcomes[i, k]
-        for k in range(num_terms):
-            open_sums[i, 2 + num_outcomes + k] += terms[i, k]
-    return any_ended
-
-
 class Batch:
     """B copies of a kernel in lock-step, with addressed episodes and automatic restarts.
 
@@ -154,6 +128,7 @@ class Batch:
         terminated, truncated, ended: Flags of the last step, ``[B]`` bool; ended is either.
         outcomes: Outcome columns of the last step, ``[B, K]`` float64.
         terms: Weighted reward terms of the last step, ``[B, len(term_names)]`` float64, or None.
+        products: What ``accounting.weigh`` reads of the reward; None of one that only Python can compute.
         episodes: The ``EpisodeLog``; its columns are the outcome columns, then the reward terms as ``reward_<term>``.
     """
 
@@ -186,6 +161,7 @@ class Batch:
         self.outcome: np.ndarray | None = self._columns[kernel.outcome] if follow_outcome else None
         self.terms: np.ndarray | None = np.zeros((num_envs, len(self.term_names))) if kernel.reward else None
         self._no_terms = np.zeros((num_envs, 0))
+        self.products = kernel.reward.products(kernel.outcome_names) if kernel.reward else None
         names = (*self.outcome_names, *(f"reward_{name}" for name in self.term_names))
         self.episodes = EpisodeLog(num_envs, names)
         self.reset(seed)
@@ -230,7 +206,9 @@ class Batch:
         if self.has_costs:
             self.cost[:] = self._columns["cost"]
         terms = self._no_terms
-        if kernel.reward is not None:
+        if self.terms is not None and self.products is not None and weigh(outcomes, *self.products, self.terms):
+            terms = self.terms
+        elif kernel.reward is not None:  # of Python; or a product that is no number, of which this says more
             terms = self.terms = kernel.reward.split(self._columns)
         log, ended = self.episodes, self.ended
         any_ended = account(
@@ -241,6 +219,22 @@ class Batch:
             log.close(ended)
             if self.autoreset:
                 self._next(ended)
+
+    def finish(self, episodes: np.ndarray, numbers: bool) -> None:
+        """Take over from compiled code that has stepped the arrays of this batch.
+
+        Args:
+            episodes: Those that ended, as for ``EpisodeLog.add``.
+            numbers: Whether every reward was a number.
+
+        Raises:
+            NumericsError: If one was not (message names the term).
+        """
+        self.episodes.add(episodes)
+        if self.has_costs:
+            self.cost[:] = self._columns["cost"]
+        if not numbers and self.kernel.reward is not None:
+            self.kernel.reward.split(self._columns)
 
     def info(self) -> dict[str, np.ndarray]:
         """Outcome columns and reward terms of the last step, by name, ``[B]`` each."""

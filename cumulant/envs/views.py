@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from cumulant.errors import ConfigError, NoOutcome, did_you_mean
-from cumulant.reward import Reward, Term
+from cumulant.reward import Product, Reward, Term
 
 if TYPE_CHECKING:
     from cumulant.envs.batched import Kernel
@@ -54,7 +54,7 @@ def seen(kernel: Kernel, name: str) -> Kernel:
         raise NoOutcome(f"environment '{base}' does not say what really matters: its kernel names no outcome column")
     if view == OUTCOME:
         column = kernel.outcome
-        return dataclasses.replace(kernel, reward=Reward(OUTCOME, (Term(OUTCOME, 1.0, lambda o: o[column]),)))
+        return dataclasses.replace(kernel, reward=Reward(OUTCOME, (Term(OUTCOME, 1.0, Product(column)),)))
     if view == REWARD:
         return kernel
     term = view.removeprefix(WITHOUT)

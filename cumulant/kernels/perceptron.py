@@ -6,7 +6,7 @@ instructions do (``kernels/products.py``). The vector is that of ``nn.flat.Flat`
 and the other way round.
 
 A perceptron is ``start``, where its parameters begin in the vector, and ``sizes``: of its input and of each layer's output. A
-block ``[units of all layers, BLOCK]`` (``block_of``) holds what went in, then what came out of each layer.
+block ``[units of all layers, columns]`` (``block_of``) holds what went in, then what came out of each layer.
 
 Axes: m samples of a block, P parameters.
 """
@@ -19,7 +19,7 @@ import numpy as np
 from numba import njit
 
 from cumulant.kernels.elementary import EXACT, F32, tanh
-from cumulant.kernels.products import add_outer, affine, to_inputs
+from cumulant.kernels.products import LANES, add_outer, affine, to_inputs
 from cumulant.kernels.twins import loop, twin
 
 BLOCK = 128  # samples at once: the activations of a layer stay in the fastest cache
@@ -32,11 +32,15 @@ _LINE = 64  # bytes of a cache line, which a load should not straddle
 
 @loop()
 @njit(cache=True, error_model="numpy")
-def block_of(rows):  # type: ignore[no-untyped-def]
-    """Return room for so many units, ``[rows, BLOCK]`` zeros, that begins with a cache line."""
-    room = np.zeros(rows * BLOCK + _LINE // 4, F32)
+def block_of(rows, samples):  # type: ignore[no-untyped-def]
+    """Return room for so many units of so many samples, at most ``BLOCK``: zeros that begin with a cache line.
+
+    ``[rows, columns]``, where columns are the samples rounded up to ``LANES``.
+    """
+    columns = min((samples + LANES - 1) // LANES * LANES, BLOCK)
+    room = np.zeros(rows * columns + _LINE // 4, F32)
     first = (-room.ctypes.data % _LINE) // 4
-    return room[first : first + rows * BLOCK].reshape((rows, BLOCK))
+    return room[first : first + rows * columns].reshape((rows, columns))
 
 
 @twin("cumulant.nn.mlp.mlp")
@@ -50,7 +54,7 @@ def forward(vector, start, sizes, kind, m, block):  # type: ignore[no-untyped-de
         sizes: Of input and of each layer, ``[L + 1]`` int64.
         kind: Activation between layers: ``RELU`` or ``TANH``.
         m: Samples.
-        block: ``[sum of sizes, BLOCK]`` float32.
+        block: ``[sum of sizes, columns]`` float32, of ``block_of``.
     """
     place, row, last = start, 0, sizes.shape[0] - 2
     for layer in range(last + 1):
@@ -61,13 +65,15 @@ def forward(vector, start, sizes, kind, m, block):  # type: ignore[no-untyped-de
         affine(weight, vector[place : place + num_out], block[row : row + num_in], m, out)
         place += num_out
         row += num_in
-        if layer < last:
-            for j in range(num_out):
+        if layer < last:  # one row after the other, or all as one, with the few columns that have no sample
+            full = m > out.shape[1] - LANES
+            for j in range(1 if full else num_out):
+                line = out.reshape(-1) if full else out[j, :m]
                 if kind == TANH:
-                    tanh(out[j, :m])
+                    tanh(line)
                 else:
-                    for i in range(m):
-                        out[j, i] = out[j, i] if out[j, i] > ZERO else ZERO
+                    for i in range(line.shape[0]):
+                        line[i] = line[i] if line[i] > ZERO else ZERO
 
 
 @twin("cumulant.nn.backward.Pass")
@@ -89,7 +95,7 @@ def backward(vector, start, sizes, kind, m, block, delta, grad):  # type: ignore
     for layer in range(sizes.shape[0] - 1):
         place += (sizes[layer] + 1) * sizes[layer + 1]
         row += sizes[layer]
-    ones = np.ones((1, BLOCK), F32)
+    ones = np.ones((1, block.shape[1]), F32)
     for layer in range(sizes.shape[0] - 2, -1, -1):
         num_in, num_out = sizes[layer], sizes[layer + 1]
         of_output, above = delta[row : row + num_out], row - num_in

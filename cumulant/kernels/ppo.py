@@ -60,8 +60,8 @@ def act(  # type: ignore[no-untyped-def]
     """
     num_obs, num_out = sizes[0], sizes[-1]
     head = block[block.shape[0] - num_out :]
-    for first in range(0, obs.shape[0], BLOCK):
-        count = min(BLOCK, obs.shape[0] - first)
+    for first in range(0, obs.shape[0], block.shape[1]):
+        count = min(block.shape[1], obs.shape[0] - first)
         for i in range(count):
             for k in range(num_obs):
                 block[k, i] = obs[first + i, k]
@@ -103,8 +103,8 @@ def act(  # type: ignore[no-untyped-def]
 def values(vector, start, sizes, kind, obs, block, out):  # type: ignore[no-untyped-def]
     """Write the value of each observation: ``[N, D] -> [N]``."""
     head = block[block.shape[0] - 1]
-    for first in range(0, obs.shape[0], BLOCK):
-        count = min(BLOCK, obs.shape[0] - first)
+    for first in range(0, obs.shape[0], block.shape[1]):
+        count = min(block.shape[1], obs.shape[0] - first)
         for i in range(count):
             for k in range(sizes[0]):
                 block[k, i] = obs[first + i, k]
@@ -195,7 +195,7 @@ def minibatch_gradient(  # type: ignore[no-untyped-def]
         entropy_coef: Weight of the entropy bonus.
         actor_blocks: Activations and their gradients, two arrays of ``block_of``.
         critic_blocks: The same of the critic.
-        rows: Room for numbers of samples, ``block_of(NUM_ROWS)``.
+        rows: Room for numbers of samples, ``block_of(NUM_ROWS, BLOCK)``.
         grad: ``[P]``, overwritten.
         measured: Means of the minibatch, ``[6]`` float64, in the order of ``POLICY`` and so on.
     """
@@ -321,9 +321,9 @@ def update(  # type: ignore[no-untyped-def]
     """
     num_samples, num_parameters = obs.shape[0], vector.shape[0]
     order = np.empty(num_samples, np.int64)
-    grad, rows = np.empty(num_parameters, F32), block_of(NUM_ROWS)
-    actor_blocks = (block_of(actor_sizes.sum()), block_of(actor_sizes.sum()))
-    critic_blocks = (block_of(critic_sizes.sum()), block_of(critic_sizes.sum()))
+    grad, rows = np.empty(num_parameters, F32), block_of(NUM_ROWS, BLOCK)
+    actor_blocks = (block_of(actor_sizes.sum(), BLOCK), block_of(actor_sizes.sum(), BLOCK))
+    critic_blocks = (block_of(critic_sizes.sum(), BLOCK), block_of(critic_sizes.sum(), BLOCK))
     small, larger = num_samples // num_minibatches, num_samples % num_minibatches
     for epoch in range(epochs):
         shuffle(order, mix(np.uint64(key) + np.uint64(iteration * epochs + epoch) * _WEYL))

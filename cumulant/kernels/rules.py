@@ -40,12 +40,12 @@ def rules_of(game: Game) -> Rules:
     """Return the rules of a game as compiled code takes them."""
     rules = Rules(game.initial, game.play, game.legal, game.outcome, game.player, game.encode)
     for function in rules:
-        _name(function)
+        identify(function)
     return rules
 
 
-def _name(function: Any) -> None:
-    """Give a compiled function the same identity in every process, as long as its source is the same."""
+def identify(function: Any) -> None:
+    """Give a compiled function that is an argument the same identity in every process, as long as its source is the same."""
     python = function.py_func
     source = Path(inspect.getfile(python)).read_bytes()
     enclosed = repr([cell.cell_contents for cell in python.__closure__ or ()])

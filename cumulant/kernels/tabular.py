@@ -14,7 +14,8 @@ import math
 import numpy as np
 from numba import njit
 
-from cumulant.envs.batched import Batch, account
+from cumulant.envs.accounting import account
+from cumulant.envs.batched import Batch
 from cumulant.envs.counter_rng import episode_keys, uniform
 from cumulant.envs.mdp import is_table, table_reset, table_step
 from cumulant.errors import ConfigError

@@ -1,5 +1,6 @@
 """The compiled engine: when it is taken, what it says, and that it collects and learns what torch would."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -10,11 +11,12 @@ from cumulant import api
 from cumulant.algos.ppo import Config
 from cumulant.engine.compiled import CompiledPPO, use_compiled
 from cumulant.engine.vector import make_vector
-from cumulant.errors import ConfigError
+from cumulant.errors import ConfigError, NumericsError
 from cumulant.maths.returns import gae
 from cumulant.nn.actor_critic import ActorCritic
 from cumulant.nn.flat import Flat, FlatAdam
 from cumulant.nn.normalisation import RewardScale
+from cumulant.reward import Product, Reward, Term
 
 PPO = "cumulant.algos.ppo"
 
@@ -40,18 +42,107 @@ def make(env="cartpole", num_envs=4, horizon=24, options=None, **network):
 def test_what_it_cannot_do_is_left_to_torch_and_refused_if_it_is_forced(network, missing):
     envs = make_vector("cartpole", 1, 0)
     net = ActorCritic(envs.observation_space, envs.action_space, **network)
-    possible, line = use_compiled("auto", net, PPO)
+    possible, line = use_compiled("auto", net, envs, PPO)
     assert not possible
     assert line.startswith("engine: torch, because the compiled one has no ")
     assert missing in line
     with pytest.raises(ConfigError, match=f"engine = compiled: it has no .*{missing}"):
-        use_compiled("compiled", net, PPO)
-    assert use_compiled("torch", net, PPO) == (False, "engine: torch, as asked for")
+        use_compiled("compiled", net, envs, PPO)
+    assert use_compiled("torch", net, envs, PPO) == (False, "engine: torch, as asked for")
 
 
-def test_plain_perceptrons_are_taken():
+@pytest.mark.parametrize(
+    ("env", "options", "rollouts"),
+    [
+        ("cartpole", {}, "whole rollouts in one call"),
+        ("warfarin", {}, "whole rollouts in one call"),
+        ("warfarin@outcome", {}, "whole rollouts in one call"),
+        ("warfarin", {"shield": "standard"}, "steps from Python, because its steps are not compiled as a whole"),
+        ("cliff-walking", {}, "steps from Python, because its observations are names of states"),
+    ],
+)
+def test_plain_perceptrons_are_taken(env, options, rollouts):
+    envs = make_vector(env, 2, 0, options)
+    net = ActorCritic(envs.observation_space, envs.action_space, (8,))
     for engine in ("auto", "compiled"):
-        assert use_compiled(engine, make()[0], PPO) == (True, "engine: compiled, for perceptrons on vectors on the CPU")
+        line = f"engine: compiled, for perceptrons on vectors on the CPU; {rollouts}"
+        assert use_compiled(engine, net, envs, PPO) == (True, line)
+
+
+def calm(outcomes):
+    """A term of Python."""
+    return (outcomes["inr"] < 3.0) * 1.0
+
+
+def test_environments_of_python_and_rewards_of_python_are_stepped_from_python(tmp_path):
+    for env, options, why in [
+        ("warfarin", {"reward": f"{__file__}:calm"}, "its reward has terms of Python"),
+        ("gymnasium.envs.classic_control:CartPoleEnv", {}, "the environment is not a native one"),
+    ]:
+        envs = make_vector(env, 2, 0, options)
+        net = ActorCritic(envs.observation_space, envs.action_space, (8,))
+        possible, line = use_compiled("auto", net, envs, PPO)
+        assert possible
+        assert line.endswith(f"; steps from Python, because {why}")
+        assert CompiledPPO(net, FlatAdam(Flat(net), 1e-3, eps=1e-5), envs, 4, 1, 2).native is None
+
+
+@pytest.mark.parametrize(
+    ("env", "options", "network"),
+    [
+        ("cartpole", {"max_steps": 7}, {"activation": "relu"}),
+        ("pendulum", {"max_steps": 9}, {"normalize_obs": True}),
+        ("probe-mask", {}, {}),
+        ("warfarin", {"days": 5, "reward": "measured_days", "schedule": "clinic"}, {"normalize_obs": True}),
+    ],
+)
+def test_a_rollout_in_one_call_is_the_steps_one_by_one(env, options, network):
+    """To the last bit: what is remembered, the environments, and the episodes that ended."""
+    (_, whole), (_, single) = (make(env, 21, 24, options, **network) for _ in range(2))
+    assert whole.native is not None
+    single.native = None
+    logs = []
+    for engine in (whole, single):
+        for iteration in (-1, 0, 1):
+            engine.collect(iteration)
+            engine.observe()
+        logs.append(engine.envs.episodes.drain())
+    cut = single.ended & ~single.terminated
+    for name in ("flat", "allowed", "choice", "numbers", "logp", "reward", "terminated", "ended"):
+        np.testing.assert_array_equal(getattr(whole, name), getattr(single, name), err_msg=name)
+    np.testing.assert_array_equal(whole.final[cut], single.final[cut])
+    assert cut.any() == ("max_steps" in options)
+    for name in (
+        "obs",
+        "next_obs",
+        "state",
+        "key",
+        "episode",
+        "clock",
+        "reward",
+        "cost",
+        "truncated",
+        "outcomes",
+        "terms",
+    ):
+        np.testing.assert_array_equal(getattr(whole.envs, name), getattr(single.envs, name), err_msg=name)
+    np.testing.assert_array_equal(whole.envs.episodes.open, single.envs.episodes.open)
+    assert len(logs[0]["return"]) > 10
+    for column in logs[0]:
+        np.testing.assert_array_equal(logs[0][column], logs[1][column], err_msg=column)
+
+
+def test_a_reward_that_is_no_number_is_named_whichever_way_it_is_collected():
+    for in_one_call in (True, False):
+        _, engine = make("warfarin", 3, 4)
+        engine.envs.state[1] = np.nan  # a broken patient
+        engine.envs.products[1][:] = 0  # the INR itself
+        reward = Reward("inr", (*(Term(name, 1.0, Product("inr")) for name in engine.envs.term_names),))
+        engine.envs.kernel = dataclasses.replace(engine.envs.kernel, reward=reward)
+        if not in_one_call:
+            engine.native = None
+        with pytest.raises(NumericsError, match="reward 'inr', term 'in_range' became nan in environment 1"):
+            engine.collect(0)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +201,7 @@ def test_the_engine_is_said_with_the_first_row_only(engine, tmp_path):
     said = (
         "engine: torch, as asked for"
         if engine == "torch"
-        else "engine: compiled, for perceptrons on vectors on the CPU"
+        else "engine: compiled, for perceptrons on vectors on the CPU; whole rollouts in one call"
     )
     assert [row.get("note") for row in rows] == [said, None]
     kept = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
@@ -118,8 +209,8 @@ def test_the_engine_is_said_with_the_first_row_only(engine, tmp_path):
 
 
 def test_a_copy_of_ppo_computes_what_it_says_itself() -> None:
-    net = make()[0]
-    possible, line = use_compiled("auto", net, "greedy")
+    net, engine = make()
+    possible, line = use_compiled("auto", net, engine.envs, "greedy")
     assert not possible
     assert "a copy of ppo" in line
-    assert use_compiled("compiled", net, "greedy")[0]  # as asked for
+    assert use_compiled("compiled", net, engine.envs, "greedy")[0]  # as asked for

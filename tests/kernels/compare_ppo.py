@@ -9,6 +9,7 @@ from cumulant.envs.counter_rng import mix, normal, uniform
 from cumulant.kernels import perceptron, ppo
 from cumulant.kernels.elementary import F32
 from cumulant.kernels.perceptron import BLOCK, RELU, TANH
+from cumulant.kernels.products import LANES
 from cumulant.nn.actor_critic import ActorCritic
 from cumulant.nn.flat import Flat, FlatAdam
 
@@ -73,10 +74,11 @@ def compare_forward(kernel, original):
     for shape in SHAPES:
         for kind, m in [(RELU, 128), (TANH, 5)]:
             layers, flat, sizes = layers_and_vector(original, shape, kind)
-            x, block = floats(rng(3), m, shape[0]), np.zeros((sizes.sum(), BLOCK), np.float32)
-            block[: shape[0], :m] = x.T
-            kernel(flat.parameter.detach().numpy(), 3, sizes, kind, m, block)
-            np.testing.assert_allclose(block[-shape[2] :, :m].T, layers(torch.from_numpy(x)).detach(), **CLOSE)
+            x = floats(rng(3), m, shape[0])
+            for block in (perceptron.block_of(sizes.sum(), m), perceptron.block_of(sizes.sum(), BLOCK)):
+                block[: shape[0], :m] = x.T
+                kernel(flat.parameter.detach().numpy(), 3, sizes, kind, m, block)
+                np.testing.assert_allclose(block[-shape[2] :, :m].T, layers(torch.from_numpy(x)).detach(), **CLOSE)
 
 
 def compare_backward(kernel, original):
@@ -209,7 +211,7 @@ def compare_minibatch_gradient(kernel, original):
             kernel(
                 vector, case.starts, case.actor_sizes, case.critic_sizes, case.kind, case.continuous, index,
                 *case.arrays(), *weights, case.blocks(case.actor_sizes), case.blocks(case.critic_sizes),
-                perceptron.block_of(ppo.NUM_ROWS), grad, measured,
+                perceptron.block_of(ppo.NUM_ROWS, BLOCK), grad, measured,
             )  # fmt: skip
             np.testing.assert_allclose(grad, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max(), err_msg=head)
             moved = losses.logp.detach().numpy() - case.logp[index]
@@ -323,16 +325,16 @@ def compare_update(kernel):
 
 
 def compare_block_of(kernel):
-    for rows in (1, 3, 130):
-        block = kernel(rows)
-        assert block.shape == (rows, BLOCK)
+    for rows, samples, columns in [(1, 1, LANES), (3, LANES + 1, 2 * LANES), (130, BLOCK, BLOCK), (2, 1000, BLOCK)]:
+        block = kernel(rows, samples)
+        assert block.shape == (rows, columns)
         assert block.dtype == np.float32
         assert block.ctypes.data % 64 == 0
         assert not block.any()
 
 
 def compare_categorical(kernel):
-    head, rows = floats(rng(1), 4, BLOCK), perceptron.block_of(ppo.NUM_ROWS)
+    head, rows = floats(rng(1), 4, BLOCK), perceptron.block_of(ppo.NUM_ROWS, BLOCK)
     head[0, ::2] = -np.inf  # not allowed
     choice = rng(2).integers(1, 4, BLOCK)
     rows[ppo._CHOICE] = choice

@@ -13,6 +13,7 @@ import types
 import compare_dqn
 import compare_ppo
 import compare_products
+import compare_rollout
 import compare_tree
 import numpy as np
 import pytest
@@ -84,6 +85,7 @@ TWINS = {
     "cumulant.kernels.tabular.epsilon_greedy": compare_epsilon_greedy,
     **compare_dqn.TWINS,
     **compare_ppo.TWINS,
+    **compare_rollout.TWINS,
     **compare_products.TWINS,
     **compare_tree.TWINS,
 }
@@ -199,6 +201,7 @@ LOOPS = {
     "cumulant.kernels.tabular._train_on_table": compare_train_on_table,
     **compare_dqn.LOOPS,
     **compare_ppo.LOOPS,
+    **compare_rollout.LOOPS,
     **compare_tree.LOOPS,
 }
 

@@ -32,7 +32,7 @@ from cumulant.envs.warfarin import NOTICE, actions, belief, harm, model, patient
 from cumulant.envs.warfarin.actions import ACTIONS, DOSE_MAX
 from cumulant.envs.warfarin.checks import DOSING
 from cumulant.errors import ConfigError
-from cumulant.reward import Reward, Term, resolve
+from cumulant.reward import Product, Reward, Term, resolve
 
 ENVIRONMENTS = {"warfarin": "Warfarin-v0"}
 
@@ -51,22 +51,22 @@ REWARDS = {
     "inr_band": Reward(
         "inr_band",
         (
-            Term("in_range", 1.0, lambda o: o["in_range"]),
-            Term("below", -0.5, lambda o: o["below"]),
-            Term("above_4", -2.0, lambda o: o["above_4"]),
-            Term("major_bleed", -5.0, lambda o: o["major_bleed"]),
+            Term("in_range", 1.0, Product("in_range")),
+            Term("below", -0.5, Product("below")),
+            Term("above_4", -2.0, Product("above_4")),
+            Term("major_bleed", -5.0, Product("major_bleed")),
         ),
     ),
-    "survival": Reward("survival", (Term("alive", 1.0, lambda o: o["alive"]),)),
-    "survival_strokes": Reward("survival_strokes", (Term("alive", 1.0, lambda o: o["alive_strokes"]),)),
-    "flat_above_4": Reward("flat_above_4", (Term("above_4", -2.0, lambda o: o["above_4"]),)),
+    "survival": Reward("survival", (Term("alive", 1.0, Product("alive")),)),
+    "survival_strokes": Reward("survival_strokes", (Term("alive", 1.0, Product("alive_strokes")),)),
+    "flat_above_4": Reward("flat_above_4", (Term("above_4", -2.0, Product("above_4")),)),
     "measured_days": Reward(
         "measured_days",
         (
-            Term("in_range", 1.0, lambda o: o["in_range"] * o["tested"]),
-            Term("below", -0.5, lambda o: o["below"] * o["tested"]),
-            Term("above_4", -2.0, lambda o: o["above_4"] * o["tested"]),
-            Term("major_bleed", -5.0, lambda o: o["major_bleed"]),
+            Term("in_range", 1.0, Product("in_range", "tested")),
+            Term("below", -0.5, Product("below", "tested")),
+            Term("above_4", -2.0, Product("above_4", "tested")),
+            Term("major_bleed", -5.0, Product("major_bleed")),
         ),
     ),
 }
@@ -173,7 +173,7 @@ class Warfarin(people.People):
         low, high = _bounds(self)
         reward = resolve(self.reward, REWARDS)
         if self.schedule == "ordered":
-            tests = Term("tests", -self.test_cost, lambda o: o["tested"])
+            tests = Term("tests", -self.test_cost, Product("tested"))
             reward = Reward(reward.name, (*reward.terms, tests))
         return Kernel(
             observation_space=spaces.Box(low, high, dtype=np.float32),
