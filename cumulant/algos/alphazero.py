@@ -13,6 +13,7 @@ random moves, proven results are passed up the tree, and the value learns from t
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -28,6 +29,7 @@ from cumulant.engine.board_policy import BoardPolicy, NetEvaluator
 from cumulant.engine.recorded_start import RecordedStart
 from cumulant.engine.sample_games import write_sample_games
 from cumulant.engine.search import Search, SearchConfig
+from cumulant.engine.self_play_workers import Recorder, SelfPlayWorkers
 from cumulant.engine.strength import StrengthKeeper, evaluation
 from cumulant.engine.trained_players import board_player
 from cumulant.envs.games.game import Game
@@ -61,6 +63,8 @@ class PlayConfig:
     """Give up when the search's value is so bad, such as -0.95; 0 for never."""
     resign_never: float = 0.1
     """Share of games that are played out all the same, to see how many would have been given up wrongly."""
+    processes: int = 1
+    """Processes that play, each its share of the games, while another one learns; 1 plays and learns in turn, bit-exactly."""
 
     def __post_init__(self) -> None:
         require(self, "full_share", 0.0 < self.full_share <= 1.0, "in (0, 1]")
@@ -68,6 +72,7 @@ class PlayConfig:
         for name in ("opening_moves", "exploring_moves"):
             require(self, name, getattr(self, name) >= 0, "at least 0")
         require(self, "resign_below", -1.0 < self.resign_below <= 0.0, "in (-1, 0]")
+        require(self, "processes", self.processes >= 1, "at least 1")
         require(self, "resign_never", 0.0 <= self.resign_never <= 1.0, "in [0, 1]")
 
 
@@ -123,6 +128,17 @@ class Config:
             require(self, name, getattr(self, name) > 0.0, "above 0")
         for name in ("learning_rate_end", "weight_decay", "value_coef", "ownership_coef", "eval_every_steps"):
             require(self, name, getattr(self, name) >= 0, "at least 0")
+        shared = self.num_envs % self.play.processes == 0
+        require(self, "num_envs", shared, f"a multiple of processes = {self.play.processes}")
+
+
+def build(config: Config, generator: torch.Generator | None = None) -> tuple[Game, BoardNet]:
+    """Return the game and a network for it."""
+    game, network = make_game(config.env, **config.env_options), config.network
+    seen = spaces.Box(0.0, 1.0, (game.num_planes, game.rows, game.columns))
+    ownership = network.ownership and game.ownership is not None
+    shape = network.channels, network.blocks, network.pooling, ownership
+    return game, BoardNet(seen, spaces.Discrete(game.num_actions), *shape, generator).to(config.device)
 
 
 class SelfPlay:
@@ -131,14 +147,15 @@ class SelfPlay:
     Args:
         game: The game.
         config: Options.
-        evaluator: The network.
+        net: The network, as it is whenever ``play`` is called.
         replay: Where finished games go.
     """
 
-    def __init__(self, game: Game, config: Config, evaluator: NetEvaluator, replay: GameReplay) -> None:
-        self.game, self.config, self.replay, self.rules = game, config, replay, rules_of(game)
+    def __init__(self, game: Game, config: Config, net: BoardNet, replay: GameReplay | Recorder) -> None:
+        self.game, self.config, self.net, self.replay, self.rules = game, config, net, replay, rules_of(game)
+        self.evaluator = NetEvaluator(net, game, _ENTRIES, config.precision)
         most = config.play.quick_simulations
-        self.search = Search(game, config.search, config.num_envs, evaluator, most)
+        self.search = Search(game, config.search, config.num_envs, self.evaluator, most)
         self.states = np.zeros((config.num_envs, game.state_size), np.int64)
         self._planes = np.zeros((config.num_envs, game.num_planes, game.rows, game.columns), np.float32)
         self.fights_on = np.zeros(config.num_envs, bool)
@@ -148,23 +165,19 @@ class SelfPlay:
         self.begun = False
 
     def play(self, moves: int, generator: np.random.Generator) -> dict[str, float]:
-        """Play some moves in every game; return what to log."""
+        """Play some moves in every game; return sums over those that ended, for ``shown``."""
         if not self.begun:
             self._begin(np.arange(len(self.states)), generator)
             self.begun = True
-        self.search.forget()  # the network has changed
+        self.evaluator.renew(self.net)
+        self.search.forget()
         sums = dict.fromkeys(
             ("count", "moves", "first_won", "drawn", "resigned", "resign_checked", "resign_wrong"), 0.0
         )
         for _ in range(moves):
             self._move(generator, sums)
-        count = max(sums["count"], 1.0)
-        metrics = {"selfplay/games": sums["count"], "selfplay/resigned": sums["resigned"] / count}
-        if sums["count"]:
-            metrics |= {f"selfplay/{name}": sums[name] / count for name in ("moves", "first_won", "drawn")}
-        if sums["resign_checked"]:
-            metrics["selfplay/resign_wrong"] = sums["resign_wrong"] / sums["resign_checked"]
-        return metrics
+        asked, evaluated = self.evaluator.counts()
+        return sums | {"asked": asked, "evaluated": evaluated}
 
     def _move(self, generator: np.random.Generator, sums: dict[str, float]) -> None:
         config, replay, games = self.config, self.replay, len(self.states)
@@ -183,7 +196,7 @@ class SelfPlay:
         result = np.zeros(games)
         play_rows(self.rules, self.states, np.full(games, -1), result, player)
         encode_rows(self.rules, self.states, self._planes)
-        replay.remember(self._planes, found.policy, found.value, player, full)
+        replay.remember(replay.packing.pack(self._planes), found.policy, found.value, player, full)
         hopeless = found.value < (config.play.resign_below or -np.inf)
         self.given_up = np.where(hopeless & (self.given_up < 0), player, self.given_up)
         resigned = hopeless & ~self.fights_on
@@ -231,6 +244,17 @@ class SelfPlay:
         for name in ("states", "fights_on", "given_up"):
             getattr(self, name)[:] = state[name]
         self.begun = bool(state["begun"])
+
+
+def shown(sums: dict[str, float]) -> dict[str, float]:
+    """Return what to log of sums over games."""
+    count, checked = max(sums["count"], 1.0), sums["resign_checked"]
+    metrics = {"selfplay/games": sums["count"], "selfplay/resigned": sums["resigned"] / count}
+    if sums["count"]:
+        metrics |= {f"selfplay/{name}": sums[name] / count for name in ("moves", "first_won", "drawn")}
+    if checked:
+        metrics["selfplay/resign_wrong"] = sums["resign_wrong"] / checked
+    return metrics | {"search/evaluated": sums["evaluated"] / max(sums["asked"], 1.0)}
 
 
 def turned(game: Game, drawn: Positions, generator: np.random.Generator) -> tuple[torch.Tensor, ...]:
@@ -299,51 +323,51 @@ def train(config: Config, run: Run) -> BoardPolicy:
     Returns:
         The policy with the best measured strength; the last one for a game that nobody has solved.
     """
-    game = make_game(config.env, **config.env_options)
-    net = BoardNet(
-        spaces.Box(0.0, 1.0, (game.num_planes, game.rows, game.columns)),
-        spaces.Discrete(game.num_actions),
-        config.network.channels,
-        config.network.blocks,
-        config.network.pooling,
-        config.network.ownership and game.ownership is not None,
-        run.rng("init"),
-    ).to(config.device)
+    game, net = build(config, run.rng("init"))
     flat = Flat(net)
     optimizer = FlatAdam(flat, config.learning_rate, weight_decay=config.weight_decay)
     replay = GameReplay(game, config.replay, config.num_envs, run.directory / "state" / "replay")
-    evaluator = NetEvaluator(net, game, _ENTRIES, config.precision)
-    selfplay = SelfPlay(game, config, evaluator, replay)
     keeper = StrengthKeeper(net, run, config.eval_simulations)
-    run.track(net=net, optimizer=optimizer, replay=replay, selfplay=selfplay, keeper=keeper)
+    start = RecordedStart(config.recorded, game, run.seed_for("records"))
     play_rng, learn_rng = run.rng("play"), run.rng("learn")
 
     batch_size = config.num_envs * config.horizon
     total = -(-config.total_steps // batch_size)  # rounded up
     eval_every = max(1, config.eval_every_steps // batch_size if config.eval_every_steps else total // 10)
-    start = RecordedStart(config.recorded, game, run.seed_for("records"))
 
     def teach(positions: GameReplay | RecordedPositions, steps: int) -> dict[str, float]:
         return learn(net, flat, optimizer, positions, steps, config, seeded(learn_rng))
 
-    for number in run.iterations(start.iterations + total):
-        iteration = number - start.iterations  # of self-play
-        if iteration < 0:
-            run.log(steps=0, **start.learn(number, net, teach))
-        else:
-            optimizer.learning_rate = linear(config.learning_rate, config.learning_rate_end, iteration / total)
-            before = replay.added
-            evaluator.renew(net)
-            played = selfplay.play(config.horizon, seeded(play_rng))
-            pace = config.replay.passes / config.replay.batch_size
-            steps = int(replay.added * pace) - int(before * pace)  # what is left over counts in the next iteration
-            run.log(steps=(iteration + 1) * batch_size, **played, **teach(replay, steps))
-            run.log(**{"replay/window": replay.window, "search/evaluated": evaluator.share()})
-        if iteration + 1 == total or (iteration >= -1 and (iteration + 1) % eval_every == 0):
-            keeper.update()
+    with _players(config, game, net, replay, run.seed_for("workers")) as selfplay:
+        run.track(net=net, optimizer=optimizer, replay=replay, selfplay=selfplay, keeper=keeper)
+        for number in run.iterations(start.iterations + total):
+            iteration = number - start.iterations  # of self-play
+            if iteration < 0:
+                run.log(steps=0, **start.learn(number, net, teach))
+            else:
+                optimizer.learning_rate = linear(config.learning_rate, config.learning_rate_end, iteration / total)
+                before = replay.added
+                played = shown(selfplay.play(config.horizon, seeded(play_rng)))
+                pace = config.replay.passes / config.replay.batch_size
+                steps = int(replay.added * pace) - int(before * pace)  # what is left over counts in the next iteration
+                run.log(steps=(iteration + 1) * batch_size, **played, **teach(replay, steps))
+                run.log(**{"replay/window": replay.window, "replay/added": replay.added})
+                if isinstance(selfplay, SelfPlayWorkers):
+                    run.log(**{"selfplay/faults": selfplay.faults})
+            if iteration + 1 == total or (iteration >= -1 and (iteration + 1) % eval_every == 0):
+                keeper.update()
     policy = keeper.finish()
     write_sample_games(board_player(policy, game, "alphazero", None), game, run.directory)
     return policy
+
+
+def _players(
+    config: Config, game: Game, net: BoardNet, replay: GameReplay, seed: int
+) -> AbstractContextManager[SelfPlay | SelfPlayWorkers]:
+    """Return who plays: this process, or several others."""
+    if config.play.processes == 1:
+        return nullcontext(SelfPlay(game, config, net, replay))
+    return SelfPlayWorkers(__name__ if "." in __name__ else __file__, config, net, replay, seed)
 
 
 def seeded(generator: torch.Generator) -> np.random.Generator:

@@ -104,22 +104,24 @@ class GameReplay:
         self._needed: list[int] = []  # first position of the window at the last checkpoints, oldest first
 
     def remember(
-        self, planes: np.ndarray, policy: np.ndarray, value: np.ndarray, player: np.ndarray, counts: np.ndarray
-    ) -> None:
-        """Note the next position of every open game.
+        self, row: np.ndarray, policy: np.ndarray, value: np.ndarray, player: np.ndarray, counts: np.ndarray,
+        first: int = 0,
+    ) -> None:  # fmt: skip
+        """Note the next position of every open game, or of some that follow each other.
 
         Args:
-            planes: ``[G, C, H, w]``.
+            row: As ``packing`` packs them, ``[G, R]``.
             policy: ``[G, A]``.
             value: By the search, ``[G]``.
             player: Who is to move, ``[G]``.
             counts: Whether it shall be learned from, ``[G]`` bool.
+            first: The first game.
         """
-        at = np.arange(len(planes)), self.moves
-        given = {"row": self.packing.pack(planes), "policy": policy, "value": value, "player": player, "counts": counts}
+        games = np.arange(first, first + len(row))
+        given = {"row": row, "policy": policy, "value": value, "player": player, "counts": counts}
         for name, array in given.items():
-            self._open[name][at] = array
-        self.moves += 1
+            self._open[name][games, self.moves[games]] = array
+        self.moves[games] += 1
 
     def finish(self, g: int, result: float, player: int, ownership: np.ndarray | None = None) -> int:
         """Close a game and add its positions; return how many.

@@ -89,11 +89,11 @@ class NetEvaluator:
         self._logits = np.zeros((count, game.num_actions), np.float32)
         self._values = np.zeros(count, np.float32)
 
-    def share(self) -> float:
-        """Return which share of the positions that were asked for the network had to see, since the last call."""
-        share = self.evaluated / max(self.asked, 1)
+    def counts(self) -> tuple[int, int]:
+        """Return how many positions were asked for, and how many of them the network had to see, since the last call."""
+        counts = self.asked, self.evaluated
         self.asked = self.evaluated = 0
-        return share
+        return counts
 
     @torch.inference_mode()
     def _say(self, planes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

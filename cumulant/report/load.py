@@ -259,6 +259,12 @@ def load_run(path: str | Path) -> RunData:
             f"an environment failed {faults:.0f} {'time' if faults == 1 else 'times'} in training and was made anew: the "
             "warnings of the training say which and why; these episodes are not counted"
         )
+    faults = _last(rows, "selfplay/faults")
+    if faults:
+        problems.append(
+            f"a self-play process died {faults:.0f} {'time' if faults == 1 else 'times'} and was started again where it was: no "
+            "move is missing or counted twice"
+        )
     return RunData(place, config, manifest or {}, rows, timing, evaluation, tuple(problems))
 
 

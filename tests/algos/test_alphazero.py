@@ -9,7 +9,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from cumulant.algos.alphazero import Config, PlayConfig, SelfPlay, turned
+from cumulant.algos.alphazero import Config, PlayConfig, SelfPlay, shown, turned
 from cumulant.data.game_replay import UNKNOWN, GameReplay, Positions, WindowConfig
 from cumulant.engine.board_policy import BoardPolicy, NetEvaluator
 from cumulant.engine.search import Found, Search, SearchConfig
@@ -35,8 +35,8 @@ def network(game, ownership=False, pooling=False, seed=0):
 
 def play(game, moves, config, seed=0):
     replay = GameReplay(game, config.replay, config.num_envs, NOWHERE)
-    selfplay = SelfPlay(game, config, NetEvaluator(network(game), game, 1 << 12, "float32"), replay)
-    return selfplay, replay, selfplay.play(moves, np.random.default_rng(seed))
+    selfplay = SelfPlay(game, config, network(game), replay)
+    return selfplay, replay, shown(selfplay.play(moves, np.random.default_rng(seed)))
 
 
 def test_results_go_to_who_was_to_move(tmp_path):
@@ -46,7 +46,13 @@ def test_results_go_to_who_was_to_move(tmp_path):
     for step in range(4):
         planes = np.full((2, 2, 3, 3), step, np.float32)
         policy = np.full((2, 9), step / 8)
-        replay.remember(planes, policy, np.array([0.4, 0.8]), np.array([step % 2] * 2), np.array([step != 2, True]))
+        replay.remember(
+            replay.packing.pack(planes),
+            policy,
+            np.array([0.4, 0.8]),
+            np.array([step % 2] * 2),
+            np.array([step != 2, True]),
+        )
     assert replay.finish(0, -1.0, 1) == 3, "the quick move is not learned from"
     found = replay.newest(3)
     np.testing.assert_array_equal(found.planes[:, 1, 4], [0, 1, 3])
@@ -65,9 +71,8 @@ def test_the_window_grows_and_forgets():
     replay = GameReplay(game, WindowConfig(capacity=300, window=50, window_power=0.5), 1, NOWHERE)
     sizes = []
     for number in range(1200):
-        replay.remember(
-            np.full((1, 2, 3, 3), number, np.float32), np.zeros((1, 9)), np.zeros(1), np.zeros(1, int), np.ones(1, bool)
-        )
+        row = replay.packing.pack(np.full((1, 2, 3, 3), number, np.float32))
+        replay.remember(row, np.zeros((1, 9)), np.zeros(1), np.zeros(1, int), np.ones(1, bool))
         replay.finish(0, 0.0, 0)
         sizes.append(replay.window)
     assert (sizes[39], sizes[199], sizes[799]) == (40, 100, 200)
@@ -180,7 +185,7 @@ def test_nobody_knows_the_owners_of_a_game_that_was_given_up():
     replay = GameReplay(game, WindowConfig(capacity=2), 1, NOWHERE)
     for ownership in (np.ones(16), np.ones(16), None):
         replay.remember(
-            game.planes(game.start())[None],
+            replay.packing.pack(game.planes(game.start())[None]),
             np.full((1, game.num_actions), 0.1),
             np.zeros(1),
             np.zeros(1, np.int8),

@@ -77,7 +77,7 @@ def played(replay, count, seed=0):
     game, rng = replay.game, np.random.default_rng(seed)
     for planes in positions(game, count, seed):
         policy = rng.dirichlet(np.ones(game.num_actions))[None]
-        replay.remember(planes[None], policy, np.zeros(1), np.zeros(1, np.int8), np.ones(1, bool))
+        replay.remember(replay.packing.pack(planes[None]), policy, np.zeros(1), np.zeros(1, np.int8), np.ones(1, bool))
         replay.finish(0, float(rng.integers(-1, 2)), 0, rng.integers(-1, 2, replay.points).astype(np.float32))
 
 
