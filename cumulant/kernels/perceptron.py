@@ -79,7 +79,14 @@ def forward(vector, start, sizes, kind, m, block):  # type: ignore[no-untyped-de
 @twin("cumulant.nn.backward.Pass")
 @njit(cache=True, error_model="numpy", fastmath=FAST)
 def backward(vector, start, sizes, kind, m, block, delta, grad):  # type: ignore[no-untyped-def]
-    """Add the gradient of a perceptron's parameters to ``grad``, given that of its outputs.
+    """Add the gradient of a perceptron's parameters to ``grad``, given that of its outputs; see ``propagate``."""
+    propagate(vector, start, sizes, kind, m, block, delta, True, grad, False)
+
+
+@twin("cumulant.nn.backward.Perceptron")
+@njit(cache=True, error_model="numpy", fastmath=FAST)
+def propagate(vector, start, sizes, kind, m, block, delta, weights, grad, inputs):  # type: ignore[no-untyped-def]
+    """Go backwards through a perceptron, given the gradient of its outputs, for as much as is wanted.
 
     Args:
         vector: Parameters, ``[P]``.
@@ -89,7 +96,9 @@ def backward(vector, start, sizes, kind, m, block, delta, grad):  # type: ignore
         m: See above.
         block: See above.
         delta: Of the shape of ``block``; its last rows hold the gradient of the outputs, the others are written.
+        weights: Whether to add the gradient of the parameters to ``grad``.
         grad: ``[P]``.
+        inputs: Whether to write that of the inputs to the first rows of ``delta``.
     """
     place, row = start, 0
     for layer in range(sizes.shape[0] - 1):
@@ -98,22 +107,23 @@ def backward(vector, start, sizes, kind, m, block, delta, grad):  # type: ignore
     ones = np.ones((1, block.shape[1]), F32)
     for layer in range(sizes.shape[0] - 2, -1, -1):
         num_in, num_out = sizes[layer], sizes[layer + 1]
-        of_output, above = delta[row : row + num_out], row - num_in
-        place -= num_out
-        add_outer(ones, of_output, m, grad[place : place + num_out].reshape((1, num_out)))
-        place -= num_in * num_out
-        inputs = block[above:row]
-        add_outer(of_output, inputs, m, grad[place : place + num_in * num_out].reshape((num_out, num_in)))
-        if layer > 0:
+        of_output, above, end = delta[row : row + num_out], row - num_in, place
+        place -= num_in * num_out + num_out
+        inner = block[above:row]
+        if weights:
+            add_outer(ones, of_output, m, grad[end - num_out : end].reshape((1, num_out)))
+            add_outer(of_output, inner, m, grad[place : end - num_out].reshape((num_out, num_in)))
+        if layer > 0 or inputs:
             of_input = delta[above:row]
-            to_inputs(vector[place : place + num_in * num_out].reshape((num_out, num_in)), of_output, m, of_input)
-            for k in range(num_in):
-                if kind == TANH:
-                    for i in range(m):
-                        of_input[k, i] *= ONE - inputs[k, i] * inputs[k, i]
-                else:
-                    for i in range(m):
-                        of_input[k, i] = of_input[k, i] if inputs[k, i] > ZERO else ZERO
+            to_inputs(vector[place : end - num_out].reshape((num_out, num_in)), of_output, m, of_input)
+            if layer > 0:
+                for k in range(num_in):
+                    if kind == TANH:
+                        for i in range(m):
+                            of_input[k, i] *= ONE - inner[k, i] * inner[k, i]
+                    else:
+                        for i in range(m):
+                            of_input[k, i] = of_input[k, i] if inner[k, i] > ZERO else ZERO
         row = above
 
 

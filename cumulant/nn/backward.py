@@ -2,8 +2,9 @@
 
 In an update of SAC on networks of 256 units nearly everything is matrix products. PyTorch gives those of float32 linear layers to
 MKL, which on some processors reaches half of what oneDNN, the library that it uses for convolutions, does; and autograd runs an
-operation and a pass over memory for each bias and activation. Here a whole perceptron is one operation of autograd, of which the
-large products are oneDNN's, bias and ReLU included, and only the gradients that are asked for are computed.
+operation and a pass over memory for each bias and activation. Here a whole perceptron is one operation of autograd, and only the
+gradients that are asked for are computed: in compiled code (``nn.compiled``) where that can be, which is faster still; else the
+large products are oneDNN's, bias and ReLU included.
 
 Axes: M rows, D inputs or outputs of a layer.
 """
@@ -18,8 +19,10 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-# Multiplications from which it pays, of the largest layer and of a single product: calls of Python and of oneDNN have a price.
-_LARGE_LAYER, _LARGE_PRODUCT, _FEWEST_ROWS = 2**22, 2**21, 64
+from cumulant.nn.compiled import plan_of, run_plan
+
+# Multiplications from which it pays, of the largest layer in compiled code and by oneDNN, and of a single product.
+_SMALL_LAYER, _LARGE_LAYER, _LARGE_PRODUCT, _FEWEST_ROWS = 2**18, 2**22, 2**21, 64
 _KINDS: dict[type[nn.Module], str] = {nn.ReLU: "relu", nn.Tanh: "tanh", nn.SiLU: "silu"}
 _plans: WeakKeyDictionary[nn.Module, tuple[str | None, list[nn.Parameter]]] = (
     WeakKeyDictionary()
@@ -29,7 +32,7 @@ _available = torch.backends.mkldnn.is_available() and _onednn is not None
 
 
 def run_layers(layers: nn.Module, x: Tensor) -> Tensor:
-    """Run the layers of ``nn.mlp.mlp`` on ``x``; large ones on the CPU by ``Perceptron``, which is faster, all others as ever.
+    """Run the layers of ``nn.mlp.mlp`` on ``x``, on the CPU by whatever code is fastest for their size.
 
     Args:
         layers: Linear layers, with activations between them or whatever else.
@@ -38,19 +41,31 @@ def run_layers(layers: nn.Module, x: Tensor) -> Tensor:
     Returns:
         ``layers(x)``, to the rounding of float32.
     """
-    kind = _kind(layers, x)
+    kind, parameters = _kind(layers, x)
     if kind is None:
         return layers(x)
-    parameters = _plan(layers)[1]
+    plan = plan_of(layers, kind, [parameters])
+    if plan is not None:
+        return run_plan(plan, x).squeeze(0)
+    if len(x) * max(map(torch.numel, parameters)) < _LARGE_LAYER:
+        return layers(x)
     return Perceptron.apply(x, kind, *parameters) if torch.is_grad_enabled() else _forward(x, kind, parameters)[0]
 
 
-def _kind(layers: nn.Module, x: Tensor) -> str | None:
-    """Return the activation of layers that ``Perceptron`` can run and that are worth it; None for others."""
+def run_towers(towers: nn.ModuleList, x: Tensor, count: int) -> Tensor:
+    """Run the first ``count`` towers, all of the same shape, on ``x [M, K]``, in one go where that is faster: ``[N, M, J]``."""
+    asked = list(towers)[:count]
+    kind = _kind(asked[0], x)[0]
+    plan = None if kind is None else plan_of(towers, kind, [_plan(tower)[1] for tower in asked])
+    return torch.stack([run_layers(tower, x) for tower in asked]) if plan is None else run_plan(plan, x)
+
+
+def _kind(layers: nn.Module, x: Tensor) -> tuple[str | None, list[nn.Parameter]]:
+    """Return the activation and the parameters of layers that can be run by hand and are worth it; None for others."""
     if not _available or x.dim() != 2 or len(x) < _FEWEST_ROWS or x.dtype != torch.float32 or x.device.type != "cpu":
-        return None
+        return None, []
     kind, parameters = _plan(layers)
-    return kind if kind and len(x) * max(map(torch.numel, parameters)) >= _LARGE_LAYER else None
+    return kind if kind and len(x) * max(map(torch.numel, parameters)) >= _SMALL_LAYER else None, parameters
 
 
 def _plan(layers: nn.Module) -> tuple[str | None, list[nn.Parameter]]:

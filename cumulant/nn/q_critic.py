@@ -9,7 +9,7 @@ import torch
 from gymnasium import spaces
 from torch import nn
 
-from cumulant.nn.backward import run_layers
+from cumulant.nn.backward import run_towers
 from cumulant.nn.encoder import mask_size, split_mask
 from cumulant.nn.network import tower, trunk
 
@@ -75,7 +75,7 @@ class QCritics(nn.Module):
         """
         seen = self.trunk(split_mask(encoded, self.mask_size)[0])
         x = seen if action is None else torch.cat([seen, action], -1)
-        out = torch.stack([run_layers(member, x) for member in list(self.members)[:members]])
+        out = run_towers(self.members, x, members or len(self.members))
         if self.num_quantiles:
             return out.unflatten(-1, (-1, self.num_quantiles)) if self.discrete else out
         return out if self.discrete else out.squeeze(-1)

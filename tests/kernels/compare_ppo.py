@@ -101,6 +101,27 @@ def compare_backward(kernel, original):
             np.testing.assert_allclose(grad, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
 
 
+def compare_propagate(kernel, original):
+    """The gradient of the inputs, without that of the parameters; with it: ``compare_backward``."""
+    from cumulant.nn.mlp import mlp
+
+    for shape in SHAPES:
+        for kind, m in [(RELU, 128), (TANH, 5)]:
+            layers, flat, sizes = layers_and_vector(mlp, shape, kind)
+            vector, x, slope = flat.parameter.detach().numpy(), floats(rng(3), m, shape[0]), floats(rng(4), m, shape[2])
+            block, delta = (np.zeros((sizes.sum(), BLOCK), np.float32) for _ in range(2))
+            block[: shape[0], :m], delta[-shape[2] :, :m] = x.T, slope.T
+            perceptron.forward(vector, 3, sizes, kind, m, block)
+            grad = np.full_like(vector, np.nan)
+            kernel(vector, 3, sizes, kind, m, block, delta, False, grad, True)
+            seen = torch.from_numpy(x).requires_grad_()
+            original.apply(seen, "tanh" if kind == TANH else "relu", *layers.parameters()).backward(
+                torch.from_numpy(slope)
+            )
+            np.testing.assert_allclose(delta[: shape[0], :m].T, seen.grad, rtol=1e-5, atol=1e-5)
+            assert np.isnan(grad).all()
+
+
 def flat_of(numbers, original):
     holder = torch.nn.Module()
     holder.part = torch.nn.Parameter(torch.from_numpy(numbers.copy()))
@@ -244,6 +265,7 @@ TWINS = {
     "cumulant.kernels.elementary.log": compare_log,
     "cumulant.kernels.perceptron.forward": compare_forward,
     "cumulant.kernels.perceptron.backward": compare_backward,
+    "cumulant.kernels.perceptron.propagate": compare_propagate,
     "cumulant.kernels.perceptron.clip_grad_norm": compare_clip_grad_norm,
     "cumulant.kernels.perceptron.adam": compare_adam,
     "cumulant.kernels.ppo.gae": compare_gae,

@@ -11,6 +11,7 @@ import sys
 import types
 
 import compare_dqn
+import compare_passes
 import compare_ppo
 import compare_products
 import compare_rollout
@@ -200,6 +201,7 @@ LOOPS = {
     "cumulant.kernels.tabular.td_update": compare_td_update,
     "cumulant.kernels.tabular._train_on_table": compare_train_on_table,
     **compare_dqn.LOOPS,
+    **compare_passes.LOOPS,
     **compare_ppo.LOOPS,
     **compare_rollout.LOOPS,
     **compare_tree.LOOPS,
