@@ -16,9 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numba as nb
 import numpy as np
 from numba import njit, typeof
-from numba.core.errors import NumbaError
 
 from cumulant.envs.games.game import Game
 from cumulant.kernels.twins import loop
@@ -35,12 +35,25 @@ class Rules(NamedTuple):
     encode: Any
 
 
+_STATE = nb.int64[::1]
+_TYPES = Rules(
+    initial=(_STATE,),
+    play=(_STATE, nb.int64),
+    legal=(_STATE, nb.uint8[::1]),
+    outcome=(_STATE,),
+    player=(_STATE,),
+    encode=(_STATE, nb.float32[:, :, ::1]),
+)
+
+
 @functools.cache
 def rules_of(game: Game) -> Rules:
     """Return the rules of a game as compiled code takes them."""
     rules = Rules(game.initial, game.play, game.legal, game.outcome, game.player, game.encode)
-    for function in rules:
+    for function, types in zip(rules, _TYPES):
         identify(function)
+        # Now, by itself: within a search, which does without reference counts, it could not make an array.
+        function.compile(types)
     return rules
 
 
@@ -64,11 +77,7 @@ def entry(function: Any, *arguments: Any) -> Callable[..., Any]:
     types = tuple(typeof(argument) for argument in arguments)
     key = (function, types)
     if key not in _entries:
-        try:
-            function.compile(types)
-        except NumbaError:  # functions of the game that make arrays need the reference counts that this one is without
-            function = njit(cache=True, nogil=True, error_model="numpy")(function.py_func)
-            function.compile(types)
+        function.compile(types)
         _entries[key] = function.get_overload(types)
     return _entries[key]
 

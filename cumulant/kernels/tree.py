@@ -19,8 +19,8 @@ from numba import njit
 from cumulant.kernels.tree_layout import ENDED, EXPANDED, WAITING
 from cumulant.kernels.twins import loop, twin
 
-# Without reference counts, which cost half of the time: these functions make no arrays (see ``rules.entry``).
-# NaN and infinity keep their meaning.
+# Without reference counts, which cost half of the time: these functions make no arrays; those of games may, and are compiled
+# by themselves before (``rules.rules_of``). NaN and infinity keep their meaning.
 _OPTIONS: dict[str, Any] = {
     "cache": True,
     "nogil": True,

@@ -1,24 +1,16 @@
-"""Machine code that is called directly, also of functions that make arrays although they were to be without."""
+"""Machine code that is called directly, and games that make arrays although their callers count no references."""
 
 import numpy as np
 from numba import njit
 
-from cumulant.kernels.rules import entry
+from cumulant.envs.games.lookup import make_game
+from cumulant.kernels.rules import entry, rules_of
 
 
 @njit(_nrt=False)
 def twice(numbers):
     for i in range(len(numbers)):
         numbers[i] *= 2
-
-
-@njit(_nrt=False)
-def backwards(numbers):
-    spare = np.empty(len(numbers), numbers.dtype)
-    for i in range(len(numbers)):
-        spare[i] = numbers[-1 - i]
-    for i in range(len(numbers)):
-        numbers[i] = spare[i]
 
 
 def test_entry_is_the_function():
@@ -31,7 +23,18 @@ def test_entry_is_the_function():
     assert floats.tolist() == [0.0, 2.0, 4.0]
 
 
-def test_a_function_that_makes_arrays_is_counted_after_all():
-    numbers = np.arange(4)
-    entry(backwards, numbers)(numbers)
-    assert numbers.tolist() == [3, 2, 1, 0]
+@njit(_nrt=False)
+def seen(rules, state, planes):
+    rules.encode(state, planes)
+
+
+def test_a_game_may_make_arrays_where_no_references_are_counted():
+    """If it is compiled first for such a caller, it may not; and Go makes an array whenever a network looks at a position."""
+    game = make_game("go", size=3)  # of a size that no other test uses: nothing of it is compiled yet
+    planes = np.zeros((game.num_planes, 3, 3), np.float32)
+    arguments = (rules_of(game), game.start(), planes)
+    entry(seen, *arguments)(*arguments)
+    expected = np.zeros_like(planes)
+    game.encode(game.start(), expected)
+    np.testing.assert_array_equal(planes, expected)
+    assert planes.any()
