@@ -277,9 +277,9 @@ def train(config: Config, run: Run) -> Policy:
         warming_up = net.norm is not None and iteration == 0  # even the first policy must not read raw units
         if compiled is not None:
             if warming_up:
-                compiled.collect(-1)
+                compiled.collect(0)
                 compiled.observe()
-            compiled.collect(iteration)
+            compiled.collect((iteration + 1) * config.horizon)
             measured = compiled.learn(
                 iteration, config, entropy_coef, reward_scale if config.normalize_reward else None
             )

@@ -1,6 +1,6 @@
-"""PPO's iterations in compiled calls, for perceptrons on vectors on the CPU.
+"""Rollouts and PPO's updates in compiled calls, for perceptrons on vectors on the CPU.
 
-``kernels/ppo.py`` does the arithmetic, on the memory of the torch modules: a policy is saved, evaluated and resumed as ever, by
+``kernels/`` does the arithmetic, on the memory of the torch modules: a policy is saved, evaluated and resumed as ever, by
 whichever engine it was trained. A rollout of native environments is one call (``engine/native.py``); any others are stepped from
 Python, and all else of them is compiled.
 
@@ -25,12 +25,12 @@ from cumulant.kernels import perceptron, ppo
 from cumulant.kernels.rollout import Policy, Steps
 from cumulant.nn.actor_critic import ActorCritic
 from cumulant.nn.encoder import encode, is_image, parts
-from cumulant.nn.flat import FlatAdam
+from cumulant.nn.flat import FlatAdam, Vector
 from cumulant.nn.heads import Categorical, Gaussian
 from cumulant.nn.normalisation import CLIP, RewardScale
 
 _KINDS: dict[type[nn.Module], int] = {nn.ReLU: perceptron.RELU, nn.Tanh: perceptron.TANH}
-_MEASURES = ("loss/policy", "loss/value", "loss/grad_norm", "policy/entropy", "policy/kl", "policy/clip_fraction")
+MEASURES = ("loss/policy", "loss/value", "loss/grad_norm", "policy/entropy", "policy/kl", "policy/clip_fraction")
 
 
 def use_compiled(engine: str, net: ActorCritic, envs: VectorEnv, module: str) -> tuple[bool, str]:
@@ -40,7 +40,7 @@ def use_compiled(engine: str, net: ActorCritic, envs: VectorEnv, module: str) ->
         engine: What was asked for: "auto", "torch" or "compiled".
         net: The network.
         envs: The environments.
-        module: Name of the module that asks. The compiled code does what our own ``ppo`` says, whatever a copy of it says.
+        module: Name of the module that asks. The compiled code does what our own algorithm says, whatever a copy of it says.
 
     Returns:
         Whether it does, and a line for people.
@@ -50,8 +50,11 @@ def use_compiled(engine: str, net: ActorCritic, envs: VectorEnv, module: str) ->
     """
     if engine == "torch":
         return False, "engine: torch, as asked for"
-    if engine == "auto" and module != "cumulant.algos.ppo":
-        return False, "engine: torch, because this is a copy of ppo, and compiled code would not follow its edits"
+    if engine == "auto" and not module.startswith("cumulant.algos."):
+        return (
+            False,
+            "engine: torch, because this is a copy of an algorithm, and compiled code would not follow its edits",
+        )
     why_not = _obstacle(net)
     if why_not and engine == "compiled":
         raise ConfigError(f"engine = compiled: it has no {why_not}; leave it to auto, which takes torch")
@@ -81,26 +84,22 @@ def _obstacle(net: ActorCritic) -> str:
     return ""
 
 
-class CompiledPPO:
-    """Collects and learns as ``algos.ppo`` does, in compiled calls.
+class Compiled:
+    """Collects as ``engine.collect`` does, in compiled calls.
 
     Nothing of it must be saved: what changes is in the network, the optimiser and the environments, and random numbers are a
-    function of the seeds, the iteration and the step.
+    function of the seeds and the step.
 
     Args:
-        net: Policy and value; its parameters are views of ``optimizer.flat``.
-        optimizer: Adam with its default averages.
+        net: Policy and value; its parameters are views of ``flat``.
+        flat: All parameters.
         envs: B environments.
-        horizon: T.
+        horizon: T, the most steps of a rollout.
         act_seed: Of the actions.
-        shuffle_seed: Of the minibatches.
     """
 
-    def __init__(
-        self, net: ActorCritic, optimizer: FlatAdam, envs: VectorEnv, horizon: int, act_seed: int, shuffle_seed: int
-    ) -> None:
-        self.net, self.optimizer, self.envs = net, optimizer, envs
-        self.horizon, self.shuffle_seed = horizon, shuffle_seed
+    def __init__(self, net: ActorCritic, flat: Vector, envs: VectorEnv, horizon: int, act_seed: int) -> None:
+        self.net, self.parameters, self.envs, self.horizon = net, flat, envs, horizon
         self.kind = _KINDS[type(net.actor[1])]
         self.continuous = isinstance(net.head, Gaussian)
         self.actor_sizes, self.critic_sizes = _sizes(net.actor), _sizes(net.critic)
@@ -109,27 +108,39 @@ class CompiledPPO:
         self.starts = np.array([actor, critic, place.get("head.log_std", 0)])
         self.keys = np.zeros(envs.num_envs, np.uint64)
         episode_keys(act_seed, 0, np.zeros(envs.num_envs, np.int64), self.keys)
-        rows, width = (horizon, envs.num_envs), int(self.actor_sizes[-1])
         self.width = int(self.actor_sizes[0]) + net.mask_size  # of an encoded observation
-        self.flat = np.zeros((horizon + 1, envs.num_envs, self.width), np.float32)
+        self.measured = np.zeros(6)
+        self.actor_block = perceptron.block_of(int(self.actor_sizes.sum()), envs.num_envs)
+        self.critic_block = perceptron.block_of(int(self.critic_sizes.sum()), perceptron.BLOCK)
+        self.native = None
+        if isinstance(envs, Batch) and not native.obstacle(envs):
+            self.native = native.NativeRollout(envs, net)
+        self._make_room(horizon)
+
+    def _make_room(self, horizon: int) -> None:
+        """Make the arrays of a rollout of T steps; those of the last one are not kept."""
+        num_envs, net = self.envs.num_envs, self.net
+        rows, width = (horizon, num_envs), int(self.actor_sizes[-1])
+        self.flat = np.zeros((horizon + 1, num_envs, self.width), np.float32)
         self.final = np.zeros((*rows, self.width), np.float32)
-        self.allowed = np.zeros((horizon + 1, envs.num_envs, net.mask_size), bool)
+        self.allowed = np.zeros((horizon + 1, num_envs, net.mask_size), bool)
         self.choice = np.zeros(rows, np.int64)
         self.numbers = np.zeros((*rows, width if self.continuous else 0), np.float32)
         self.logp, self.reward = np.zeros(rows, np.float32), np.zeros(rows, np.float32)
         self.terminated, self.ended = np.zeros(rows, bool), np.zeros(rows, bool)
-        self.actor_block = perceptron.block_of(int(self.actor_sizes.sum()), envs.num_envs)
-        self.critic_block = perceptron.block_of(int(self.critic_sizes.sum()), perceptron.BLOCK)
-        self.measured = np.zeros(len(_MEASURES))
-        self.native = None
-        if isinstance(envs, Batch) and not native.obstacle(envs):
-            self.native = native.NativeRollout(envs, net)
 
-    def collect(self, iteration: int) -> None:
-        """Act for T steps and remember them; ``iteration`` is -1 for the warm-up of running statistics."""
+    def collect(self, first_step: int, num_steps: int | None = None) -> None:
+        """Act for some steps and remember them.
+
+        Args:
+            first_step: How many steps were taken before; names the random numbers.
+            num_steps: How many; None for T.
+        """
+        num_steps = self.horizon if num_steps is None else num_steps
+        if len(self.logp) != num_steps:
+            self._make_room(num_steps)
         net, envs, vector = self.net, self.envs, self._vector()
         log_std = vector[self.starts[2] :][: self.numbers.shape[-1]]
-        first_step = (iteration + 1) * self.horizon
         if self.native is not None:
             nothing = np.zeros(0, np.float32)
             mean, scale = (nothing, nothing) if net.norm is None else (net.norm.mean.numpy(), net.norm.scale.numpy())
@@ -143,7 +154,7 @@ class CompiledPPO:
             )  # fmt: skip
             self.native(vector, policy, first_step, steps)
             return
-        for t in range(self.horizon):
+        for t in range(num_steps):
             seen = self._encode(envs.obs, self.flat[t], self.allowed[t])
             ppo.act(
                 vector, self.starts[0], self.actor_sizes, self.kind, log_std, seen, self.allowed[t], self.continuous,
@@ -155,19 +166,18 @@ class CompiledPPO:
                 self._encode(envs.next_obs, self.final[t], None)
         self._encode(envs.obs, self.flat[-1], self.allowed[-1])
 
-    def learn(
-        self, iteration: int, options: Any, entropy_coef: float, reward_scale: RewardScale | None
-    ) -> dict[str, float]:
-        """Learn from what was collected.
+    def estimate(
+        self, gamma: float, lam: float, reward_scale: RewardScale | None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Estimate what was collected.
 
         Args:
-            iteration: Which one: it names the order of the samples.
-            options: Those of ``algos.ppo``.
-            entropy_coef: Weight of the entropy bonus.
+            gamma: Discount.
+            lam: Trace decay of the advantages.
             reward_scale: What rewards are scaled by; None for nothing.
 
         Returns:
-            The measures of the last minibatch, to be logged.
+            Observations as networks read them ``[T, B, D]``, values ``[T, B]`` and advantages ``[T, B]``.
         """
         vector, seen = self._vector(), self._normalise(self.flat)
         value = self._values(vector, seen)
@@ -180,26 +190,16 @@ class CompiledPPO:
             reward = reward_scale(torch.from_numpy(reward), torch.from_numpy(self.ended)).numpy()
         advantage = np.empty_like(reward)
         ppo.gae(
-            reward, value[:-1], next_value, self.terminated, self.ended, float(options.gamma), float(options.lam), advantage
+            reward, value[:-1], next_value, self.terminated, self.ended, float(gamma), float(lam), advantage
         )  # fmt: skip
-        optimizer, samples = self.optimizer, self.horizon * self.envs.num_envs
-        optimizer.steps = ppo.update(
-            vector, optimizer.mean.numpy(), optimizer.square.numpy(), optimizer.steps, float(optimizer.learning_rate),
-            float(optimizer.eps), self.starts, self.actor_sizes, self.critic_sizes, self.kind, self.continuous,
-            seen[:-1].reshape(samples, -1), self.allowed[:-1].reshape(samples, -1), self.choice.reshape(-1),
-            self.numbers.reshape(samples, -1), self.logp.reshape(-1), value[:-1].reshape(-1), advantage.reshape(-1),
-            (advantage + value[:-1]).reshape(-1), float(options.clip), _or_infinite(options.value_clip),
-            float(options.value_coef), float(entropy_coef), float(options.max_grad_norm), options.epochs,
-            options.minibatches, _or_infinite(options.target_kl), self.shuffle_seed, iteration, self.measured,
-        )  # fmt: skip
-        return dict(zip(_MEASURES, self.measured.tolist()))
+        return seen[:-1], value[:-1], advantage
 
     def observe(self) -> None:
         """Add what was collected to the running statistics of the network."""
         self.net.observe(torch.from_numpy(self.flat[:-1]))
 
     def _vector(self) -> np.ndarray:
-        return self.optimizer.flat.parameter.detach().numpy()
+        return self.parameters.parameter.detach().numpy()
 
     def _encode(self, obs: np.ndarray, out: np.ndarray, allowed: np.ndarray | None) -> np.ndarray:
         """Write encoded observations and which choices they allow; return them as networks read them, ``[B, D]``."""
@@ -222,6 +222,53 @@ class CompiledPPO:
         out, rows = np.empty(seen.shape[:-1], np.float32), seen.reshape(-1, seen.shape[-1])
         ppo.values(vector, self.starts[1], self.critic_sizes, self.kind, rows, self.critic_block, out.reshape(-1))
         return out
+
+
+class CompiledPPO(Compiled):
+    """Collects and learns as ``algos.ppo`` does, in compiled calls.
+
+    Args:
+        net: Policy and value; its parameters are views of ``optimizer.flat``.
+        optimizer: Adam with its default averages.
+        envs: B environments.
+        horizon: T.
+        act_seed: Of the actions.
+        shuffle_seed: Of the minibatches.
+    """
+
+    def __init__(
+        self, net: ActorCritic, optimizer: FlatAdam, envs: VectorEnv, horizon: int, act_seed: int, shuffle_seed: int
+    ) -> None:
+        super().__init__(net, optimizer.flat, envs, horizon, act_seed)
+        self.optimizer, self.shuffle_seed = optimizer, shuffle_seed
+
+    def learn(
+        self, iteration: int, options: Any, entropy_coef: float, reward_scale: RewardScale | None
+    ) -> dict[str, float]:
+        """Learn from what was collected.
+
+        Args:
+            iteration: Which one: it names the order of the samples.
+            options: Those of ``algos.ppo``.
+            entropy_coef: Weight of the entropy bonus.
+            reward_scale: What rewards are scaled by; None for nothing.
+
+        Returns:
+            The measures of the last minibatch, to be logged.
+        """
+        seen, value, advantage = self.estimate(options.gamma, options.lam, reward_scale)
+        vector = self._vector()
+        optimizer, samples = self.optimizer, self.horizon * self.envs.num_envs
+        optimizer.steps = ppo.update(
+            vector, optimizer.mean.numpy(), optimizer.square.numpy(), optimizer.steps, float(optimizer.learning_rate),
+            float(optimizer.eps), self.starts, self.actor_sizes, self.critic_sizes, self.kind, self.continuous,
+            seen.reshape(samples, -1), self.allowed[:-1].reshape(samples, -1), self.choice.reshape(-1),
+            self.numbers.reshape(samples, -1), self.logp.reshape(-1), value.reshape(-1), advantage.reshape(-1),
+            (advantage + value).reshape(-1), float(options.clip), _or_infinite(options.value_clip),
+            float(options.value_coef), float(entropy_coef), float(options.max_grad_norm), options.epochs,
+            options.minibatches, _or_infinite(options.target_kl), self.shuffle_seed, iteration, self.measured,
+        )  # fmt: skip
+        return dict(zip(MEASURES, self.measured.tolist()))
 
 
 def _or_infinite(limit: float | None) -> float:

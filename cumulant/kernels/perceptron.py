@@ -156,3 +156,13 @@ def adam(vector, grad, mean, square, steps, learning_rate, eps):  # type: ignore
         b = keep_square * square[p] + (ONE - keep_square) * g * g
         mean[p], square[p] = a, b
         vector[p] -= size * a / (np.sqrt(b) * scale + small)
+
+
+@twin("cumulant.nn.flat.FlatRMSProp")
+@njit(cache=True, error_model="numpy", fastmath=FAST)
+def rmsprop(vector, grad, square, learning_rate, decay, eps):  # type: ignore[no-untyped-def]
+    """Take a step of RMSProp whose running mean square keeps ``decay``; all arrays are ``[P]``."""
+    keep, size, small = F32(decay), F32(learning_rate), F32(eps)
+    for p in range(vector.shape[0]):
+        square[p] = keep * square[p] + (ONE - keep) * grad[p] * grad[p]
+        vector[p] -= size * grad[p] / (np.sqrt(square[p]) + small)

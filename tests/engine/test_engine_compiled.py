@@ -8,13 +8,15 @@ import pytest
 import torch
 
 from cumulant import api
+from cumulant.algos import a2c, reinforce
 from cumulant.algos.ppo import Config
 from cumulant.engine.compiled import CompiledPPO, use_compiled
+from cumulant.engine.compiled_plain import CompiledPlain
 from cumulant.engine.vector import make_vector
 from cumulant.errors import ConfigError, NumericsError
 from cumulant.maths.returns import gae
 from cumulant.nn.actor_critic import ActorCritic
-from cumulant.nn.flat import Flat, FlatAdam
+from cumulant.nn.flat import Flat, FlatAdam, FlatRMSProp
 from cumulant.nn.normalisation import RewardScale
 from cumulant.reward import Product, Reward, Term
 
@@ -193,6 +195,68 @@ def test_rewards_are_scaled_as_by_torch():
     assert not np.array_equal(*vectors)
 
 
+@pytest.mark.parametrize(
+    ("env", "network", "options"),
+    [
+        ("cartpole", {}, {"normalize_advantage": True, "normalize_reward": True}),
+        ("pendulum", {"normalize_obs": True}, {"lam": 0.9}),
+        ("probe-mask", {}, {}),
+    ],
+)
+def test_a2c_takes_the_step_that_torch_takes(env, network, options):
+    envs = make_vector(env, 6, 0, {"max_steps": 7} if "probe" not in env else {}, masks="offered")
+    made = []
+    for _ in range(2):
+        net = ActorCritic(
+            envs.observation_space, envs.action_space, (16, 8), **network, generator=torch.Generator().manual_seed(0)
+        )
+        made.append((net, FlatRMSProp(Flat(net), 3e-3, 0.99, eps=1e-5), RewardScale(6, 0.99)))
+    (net, ours, scale), (theirs_net, theirs, their_scale) = made
+    engine, config = CompiledPlain(net, ours, envs, 20, 1), a2c.Config(**options)
+    for step in range(3):
+        engine.collect(20 * step)
+        rollout = engine.rollout()
+        before = ours.flat.parameter.detach().clone()
+        measured = engine.learn(config, 0.02, scale if config.normalize_reward else None)
+        expected = a2c.learn(theirs_net, theirs.flat, theirs, rollout, config, 0.02, their_scale)
+        assert measured == pytest.approx(expected, rel=1e-3, abs=1e-5)
+        assert (ours.flat.parameter - before).abs().max() > 1e-3
+        torch.testing.assert_close(ours.flat.parameter, theirs.flat.parameter, rtol=1e-3, atol=3e-5)
+        theirs.flat.parameter.data.copy_(ours.flat.parameter.data)  # rounding must not add up
+
+
+@pytest.mark.parametrize("baseline", ["value", "none"])
+def test_reinforce_takes_the_step_that_torch_takes(baseline):
+    envs = make_vector("pendulum", 4, 0, {"max_steps": 9}, masks="offered")
+    nets = [
+        ActorCritic(envs.observation_space, envs.action_space, (16,), generator=torch.Generator().manual_seed(0))
+        for _ in range(2)
+    ]
+    ours, theirs = (FlatAdam(Flat(net), 1e-3, eps=1e-5) for net in nets)
+    engine = CompiledPlain(nets[0], ours, envs, 20, 1)
+    config = reinforce.Config(num_envs=4, horizon=20, value_coef=0.5 if baseline == "value" else 0.0)
+    engine.collect(0)
+    rollout = engine.rollout()
+    counts = torch.rand(20, 4, generator=torch.Generator().manual_seed(1)) < 0.7
+    returns = torch.randn(int(counts.sum()), generator=torch.Generator().manual_seed(2))
+    advantage = returns - rollout.value[counts]
+    measured = engine.learn_episodes(rollout, counts, advantage, returns, 1 / 80, config, 0.01)
+    expected = reinforce.learn(nets[1], theirs.flat, theirs, rollout, counts, advantage, returns, config, 0.01)
+    assert measured == pytest.approx(expected, rel=1e-3, abs=1e-5)
+    torch.testing.assert_close(ours.flat.parameter, theirs.flat.parameter, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("algo", ["a2c", "reinforce"])
+def test_the_other_policy_gradients_say_and_take_the_engine(algo, tmp_path):
+    rows = []
+    spec = api.make_spec(algo, "CartPole-v1", 0, total_steps=3000, eval_episodes=2, num_envs=4, normalize_obs=True)
+    api.train_one(spec, tmp_path / "run", progress=lambda _, row: rows.append(row))
+    assert rows[0]["note"].startswith(
+        "engine: compiled, for perceptrons on vectors on the CPU; whole rollouts in one call"
+    )
+    assert rows[-1]["loss/grad_norm"] > 0.0
+
+
 @pytest.mark.parametrize("engine", ["torch", "compiled"])
 def test_the_engine_is_said_with_the_first_row_only(engine, tmp_path):
     rows = []
@@ -212,5 +276,5 @@ def test_a_copy_of_ppo_computes_what_it_says_itself() -> None:
     net, engine = make()
     possible, line = use_compiled("auto", net, engine.envs, "greedy")
     assert not possible
-    assert "a copy of ppo" in line
+    assert "a copy of an algorithm" in line
     assert use_compiled("compiled", net, engine.envs, "greedy")[0]  # as asked for

@@ -4,9 +4,10 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
+from cumulant.algos import a2c
 from cumulant.algos.ppo import Config, minibatch_loss
 from cumulant.envs.counter_rng import mix, normal, uniform
-from cumulant.kernels import perceptron, ppo
+from cumulant.kernels import perceptron, policy_gradient, ppo
 from cumulant.kernels.elementary import F32
 from cumulant.kernels.perceptron import BLOCK, RELU, TANH
 from cumulant.kernels.products import LANES
@@ -205,9 +206,6 @@ class Case:
         arrays = (self.logp, self.value, self.advantage, self.target, self.target)
         return [self.encoded[index], self.action[index], *(torch.from_numpy(each[index]) for each in arrays)]
 
-    def blocks(self, sizes):
-        return tuple(np.full((sizes.sum(), BLOCK), np.nan, np.float32) for _ in range(2))
-
     def arrays(self):
         return (
             self.obs, self.allowed, self.choice, self.numbers, self.logp, self.value, self.advantage, self.target,
@@ -231,18 +229,63 @@ def compare_minibatch_gradient(kernel, original):
             grad, measured = np.full_like(vector, np.nan), np.zeros(6)
             kernel(
                 vector, case.starts, case.actor_sizes, case.critic_sizes, case.kind, case.continuous, index,
-                *case.arrays(), *weights, case.blocks(case.actor_sizes), case.blocks(case.critic_sizes),
-                perceptron.block_of(ppo.NUM_ROWS, BLOCK), grad, measured,
+                *case.arrays(), *weights, policy_gradient.room_of(case.actor_sizes, case.critic_sizes), grad, measured,
             )  # fmt: skip
             np.testing.assert_allclose(grad, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max(), err_msg=head)
             moved = losses.logp.detach().numpy() - case.logp[index]
             assert 0.1 < (np.abs(np.expm1(moved)) > config.clip).mean() < 0.9
-            wanted = {
-                ppo.POLICY: losses.policy, ppo.VALUE: losses.value, ppo.ENTROPY: losses.entropy.mean(),
-                ppo.KL: (np.expm1(moved) - moved).mean(), ppo.CLIPPED: (np.abs(np.expm1(moved)) > config.clip).mean(),
-            }  # fmt: skip
-            for place, number in wanted.items():
+            clipped = (np.abs(np.expm1(moved)) > config.clip).mean()
+            means = [losses.policy, losses.value, losses.entropy.mean(), (np.expm1(moved) - moved).mean(), clipped]
+            places = [getattr(policy_gradient, name) for name in ("POLICY", "VALUE", "ENTROPY", "KL", "CLIPPED")]
+            for place, number in zip(places, means):
                 np.testing.assert_allclose(measured[place], float(torch.as_tensor(number).detach()), **CLOSE)
+
+
+def compare_plain_gradient(kernel, original):
+    """With A2C's loss; REINFORCE's is the same with another share, which scales all but the bonus's own weight."""
+    for head in HEADS:
+        case, index = Case(head), rng(8).permutation(300)[:201]
+        config = a2c.Config(value_coef=0.7)
+        tensors = [
+            case.encoded[index],
+            case.action[index],
+            *map(torch.from_numpy, (case.advantage[index], case.target[index])),
+        ]
+        losses = original(case.net, *tensors, config, 0.03)
+        case.flat.zero_grad()
+        losses.total.backward()
+        vector, expected = case.flat.parameter.detach().numpy(), case.flat.parameter.grad.numpy()
+        room, obs_and_actions = policy_gradient.room_of(case.actor_sizes, case.critic_sizes), case.arrays()[:4]
+        for factor in (1.0, 0.5):
+            grad, measured = np.full_like(vector, np.nan), np.zeros(6)
+            kernel(
+                vector, case.starts, case.actor_sizes, case.critic_sizes, case.kind, case.continuous, index, *obs_and_actions,
+                case.advantage, case.target, factor / 201, 0.7, 0.03, room, grad, measured,
+            )  # fmt: skip
+            wanted = expected * factor
+            np.testing.assert_allclose(grad, wanted, rtol=1e-4, atol=1e-5 * np.abs(wanted).max(), err_msg=head)
+            found = measured[[policy_gradient.POLICY, policy_gradient.VALUE, policy_gradient.ENTROPY]]
+            means = [losses.policy, losses.value, losses.entropy.mean()]
+            np.testing.assert_allclose(found, [mean.item() for mean in means], **CLOSE)
+
+
+def compare_rmsprop(kernel, original):
+    """With ours and, to be sure of that, with torch's."""
+    vector = floats(rng(6), 200)
+    flat, parameter = flat_of(vector, Flat), torch.nn.Parameter(torch.from_numpy(vector.copy()))
+    optimizer, square = original(flat, 0.01, 0.95, eps=1e-5), np.zeros_like(vector)
+    theirs = torch.optim.RMSprop([parameter], lr=0.01, alpha=0.95, eps=1e-5)
+    for steps in range(1, 30):
+        grad = floats(rng(steps), 200)
+        grad[:9] = 0.0
+        flat.parameter.grad.copy_(torch.from_numpy(grad))
+        parameter.grad = torch.from_numpy(grad)
+        optimizer.step()
+        theirs.step()
+        kernel(vector, grad, square, 0.01, 0.95, 1e-5)
+    for found in (vector, parameter.detach().numpy()):
+        np.testing.assert_allclose(found, flat.parameter.detach(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(square, optimizer.square, rtol=1e-5)
 
 
 def compare_shuffle(kernel, original):
@@ -268,6 +311,8 @@ TWINS = {
     "cumulant.kernels.perceptron.propagate": compare_propagate,
     "cumulant.kernels.perceptron.clip_grad_norm": compare_clip_grad_norm,
     "cumulant.kernels.perceptron.adam": compare_adam,
+    "cumulant.kernels.perceptron.rmsprop": compare_rmsprop,
+    "cumulant.kernels.policy_gradient.plain_gradient": compare_plain_gradient,
     "cumulant.kernels.ppo.gae": compare_gae,
     "cumulant.kernels.ppo.minibatch_gradient": compare_minibatch_gradient,
     "cumulant.kernels.ppo.shuffle": compare_shuffle,
@@ -343,7 +388,7 @@ def compare_update(kernel):
         assert steps == optimizer.steps
         assert (steps < 12) == np.isfinite(target_kl)
         np.testing.assert_allclose(vector, theirs.flat.parameter.detach(), rtol=1e-3, atol=2e-5, err_msg=head)
-        np.testing.assert_allclose(measured[ppo.GRAD_NORM], float(norm), rtol=1e-3)
+        np.testing.assert_allclose(measured[policy_gradient.GRAD_NORM], float(norm), rtol=1e-3)
 
 
 def compare_block_of(kernel):
@@ -356,21 +401,46 @@ def compare_block_of(kernel):
 
 
 def compare_categorical(kernel):
-    head, rows = floats(rng(1), 4, BLOCK), perceptron.block_of(ppo.NUM_ROWS, BLOCK)
+    head, rows = floats(rng(1), 4, BLOCK), perceptron.block_of(policy_gradient.NUM_ROWS, BLOCK)
     head[0, ::2] = -np.inf  # not allowed
     choice = rng(2).integers(1, 4, BLOCK)
-    rows[ppo._CHOICE] = choice
+    rows[policy_gradient._CHOICE] = choice
     expected = torch.distributions.Categorical(logits=torch.from_numpy(head.T.copy()))
     probability = np.zeros_like(head)
     kernel(head, probability, rows, BLOCK)
     np.testing.assert_allclose(probability.T, expected.probs, **CLOSE)
-    np.testing.assert_allclose(rows[ppo._LOGP], expected.log_prob(torch.from_numpy(choice)), **CLOSE)
-    np.testing.assert_allclose(rows[ppo._ENTROPY], expected.entropy(), **CLOSE)
+    np.testing.assert_allclose(rows[policy_gradient._LOGP], expected.log_prob(torch.from_numpy(choice)), **CLOSE)
+    np.testing.assert_allclose(rows[policy_gradient._ENTROPY], expected.entropy(), **CLOSE)
+
+
+def compare_room_of(kernel):
+    shapes = [block.shape for block in kernel(np.array([3, 5, 2]), np.array([3, 4, 1]))]
+    assert shapes == [(10, BLOCK), (10, BLOCK), (8, BLOCK), (8, BLOCK), (policy_gradient.NUM_ROWS, BLOCK)]
+
+
+def compare_gradient(kernel):
+    """Of the clipped loss, through PPO's minibatch, and of the plain one, through A2C's: they add nothing to it."""
+    compare_minibatch_gradient(ppo.minibatch_gradient, minibatch_loss)
+    case, index = Case("discrete"), np.arange(300)
+    plain, clipped = np.zeros((2, case.flat.parameter.numel()), np.float32)
+    room = policy_gradient.room_of(case.actor_sizes, case.critic_sizes)
+    rest = (case.choice, case.numbers, case.logp, case.value, case.advantage, case.target, 0.0, 1.0, 1 / 300)
+    sizes = (case.starts, case.actor_sizes, case.critic_sizes, case.kind, case.continuous)
+    for clip, grad in [(0.0, plain), (0.5, clipped)]:
+        kernel(
+            case.flat.parameter.detach().numpy(), *sizes, index, case.obs, case.allowed, *rest, clip, np.inf, 0.5, 0.0, room,
+            grad, np.zeros(6),
+        )  # fmt: skip
+    critic = case.starts[1]
+    np.testing.assert_array_equal(plain[critic:], clipped[critic:])
+    assert not np.allclose(plain[:critic], clipped[:critic])
 
 
 LOOPS = {
+    "cumulant.kernels.policy_gradient.room_of": compare_room_of,
+    "cumulant.kernels.policy_gradient.gradient": compare_gradient,
     "cumulant.kernels.perceptron.block_of": compare_block_of,
-    "cumulant.kernels.ppo._categorical": compare_categorical,
+    "cumulant.kernels.policy_gradient._categorical": compare_categorical,
     "cumulant.kernels.ppo.act": compare_act,
     "cumulant.kernels.ppo.values": compare_values,
     "cumulant.kernels.ppo.update": compare_update,
