@@ -5,9 +5,13 @@ The public names below load on first use, so ``import cumulant`` is instant and 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cumulant.code_cache import prepare
+
 __version__ = "0.1.0"
+prepare(Path(__file__).parent / "kernels")  # before the first compiled function is made
 
 if TYPE_CHECKING:
     from cumulant.api import (

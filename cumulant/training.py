@@ -10,6 +10,7 @@ from typing import Any
 
 from cumulant import catalogue
 from cumulant.catalogue import short_name
+from cumulant.code_cache import saying
 from cumulant.errors import NumericsError, UsageError
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # as malloc.h numbers them
@@ -25,7 +26,7 @@ def train_one(
         spec: What ``make_spec`` returned.
         directory: Of the run.
         resume: Whether the directory already holds it.
-        progress: As in ``train``.
+        progress: As in ``train``; if it has a ``say``, that is called with lines about what is compiled.
     """
     from cumulant.engine.evaluate import default_episodes
     from cumulant.engine.evaluate import evaluate as run_evaluation
@@ -39,9 +40,19 @@ def train_one(
     seed, env, options = spec["seed"], spec["env"], spec["env_options"]
     config = from_dict(module.Config, {**spec["config"], "env": env, "env_options": options}, where=spec["algo"])
     keep_freed_memory()
-    on_row = None if progress is None else lambda row: progress(seed, row)
+
+    def on_row(row: dict[str, float]) -> None:
+        compiled()
+        if progress is not None:
+            progress(seed, row)
+
     borne = int(spec.get("max_faults", 10)), float(spec.get("env_timeout", 60.0))
-    with threads(int(spec.get("threads", 1))), limiting_faults(*borne), joined(device_of(spec["config"])):
+    with (
+        threads(int(spec.get("threads", 1))),
+        limiting_faults(*borne),
+        joined(device_of(spec["config"])),
+        saying(getattr(progress, "say", None)) as compiled,
+    ):
         every = float(spec.get("checkpoint_seconds", 20.0))
         run = Run(directory, spec, resume=resume, checkpoint_every_seconds=every, on_row=on_row)
         try:

@@ -6,13 +6,16 @@ import argparse
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from cumulant import api, catalogue
+
+if TYPE_CHECKING:
+    from cumulant.report.progress import LiveProgress
 
 Progress = Callable[[int, dict[str, float]], None]
 
@@ -48,7 +51,17 @@ def _live(title: str, total_steps: int, silent: bool, text: bool) -> Iterator[Pr
     from cumulant.report.progress import LiveProgress
 
     with LiveProgress(title, silent=silent or rank() > 0, text=text) as live:
-        yield lambda seed, row: live.update(seed, {**row, "total_steps": total_steps})
+        yield _Shown(live, total_steps)
+
+
+class _Shown:
+    """What a training tells about its progress, on its way to the display."""
+
+    def __init__(self, live: LiveProgress, total_steps: int) -> None:
+        self.live, self.total_steps, self.say = live, total_steps, live.say
+
+    def __call__(self, seed: int, row: Mapping[str, Any]) -> None:
+        self.live.update(seed, {**row, "total_steps": self.total_steps})
 
 
 @contextmanager

@@ -46,9 +46,8 @@ def conv(
     inputs: int, outputs: int, size: int, stride: int, padding: int, generator: torch.Generator | None
 ) -> nn.Conv2d:
     """Make a convolution with orthogonal weights and zero biases; without a generator all is zero, to be loaded."""
-    layer = nn.utils.skip_init(nn.Conv2d, inputs, outputs, size, stride, padding, device=torch.get_default_device())
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    layer = nn.Conv2d(inputs, outputs, size, stride, padding, device="meta")  # draws nothing from the global generator
+    layer.weight, layer.bias = nn.Parameter(torch.zeros(layer.weight.shape)), nn.Parameter(torch.zeros(outputs))
     if generator is not None:
         nn.init.orthogonal_(layer.weight, math.sqrt(2.0), generator=generator)
     return layer

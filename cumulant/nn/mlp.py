@@ -22,9 +22,8 @@ _EXPANSION = 4  # of the layer inside a residual block
 
 def linear(inputs: int, outputs: int, gain: float, generator: torch.Generator | None) -> nn.Linear:
     """Make a linear layer with orthogonal weights and zero biases; without a generator all is zero, to be loaded."""
-    layer = nn.utils.skip_init(nn.Linear, inputs, outputs, device=torch.get_default_device())  # no global generator
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
+    layer = nn.Linear(inputs, outputs, device="meta")  # draws nothing from the global generator
+    layer.weight, layer.bias = nn.Parameter(torch.zeros(outputs, inputs)), nn.Parameter(torch.zeros(outputs))
     if generator is not None:
         nn.init.orthogonal_(layer.weight, gain, generator=generator)
     return layer

@@ -174,10 +174,7 @@ class LiveProgress:
         """
         if self.silent or self._console is None:
             return
-        said = str(row.get("note", ""))
-        if said and said not in self._said:  # by the first of several seeds
-            self._said.add(said)
-            self._console.print(plain(said, 200), style="dim", markup=False)
+        self.say(str(row.get("note", "")))
         row = {name: value for name, value in row.items() if name != "note"}
         state = self._seeds.setdefault(seed, _Seed())
         state.add(row)
@@ -189,6 +186,12 @@ class LiveProgress:
         elif state.finished or now - self._written.get(seed, -1e9) >= self.plain_seconds:
             self._written[seed] = now
             self._write(seed, state)
+
+    def say(self, line: str) -> None:
+        """Write a line for people, the same one only once: by the first of several seeds."""
+        if line and line not in self._said and not self.silent and self._console is not None:
+            self._said.add(line)
+            self._console.print(plain(line, 200), style="dim", markup=False)
 
     def _write(self, seed: int, state: _Seed) -> None:
         """One plain line: for logs, where a display that redraws itself would be a mess."""

@@ -1,0 +1,108 @@
+"""Where compiled code is kept when the usual places cannot be written, and what is said when there is something to compile."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numba
+import pytest
+
+import cumulant
+from cumulant.code_cache import prepare, saying
+
+
+@pytest.fixture
+def nowhere(tmp_path, monkeypatch):
+    """No place that can be written but the folder of temporary files; returned with where sources would be."""
+    file = tmp_path / "file"  # below a file nothing can be made, not even by root
+    file.touch()
+    monkeypatch.setenv("NUMBA_CACHE_DIR", "")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(file / "cache"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(numba.config, "CACHE_DIR", "")
+    return tmp_path, file / "kernels"
+
+
+def test_without_a_place_there_is_one_among_the_temporary_files(nowhere):
+    temporary, sources = nowhere
+    with pytest.warns(UserWarning, match="can be written: compiled code is kept in .*NUMBA_CACHE_DIR"):
+        prepare(sources)
+    folder = Path(os.environ["NUMBA_CACHE_DIR"])
+    assert folder.parent == temporary
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert str(folder) == numba.config.CACHE_DIR
+    prepare(sources)  # and all is well
+
+
+def test_what_others_could_have_written_is_not_run(nowhere):
+    temporary, sources = nowhere
+    (temporary / f"cumulant-{os.getuid()}").mkdir()
+    (temporary / f"cumulant-{os.getuid()}").chmod(0o777)
+    with pytest.warns(UserWarning, match="compiled code is kept in"):
+        prepare(sources)
+    folder = Path(os.environ["NUMBA_CACHE_DIR"])
+    assert folder.name != f"cumulant-{os.getuid()}"
+    assert folder.is_dir()
+
+
+@pytest.mark.parametrize("home", ["", "missing"])
+def test_usual_places_are_left_to_numba(nowhere, monkeypatch, home):
+    temporary, sources = nowhere
+    prepare(temporary)  # beside the sources
+    monkeypatch.setenv("XDG_CACHE_HOME", str(temporary / home))
+    prepare(sources)  # of the user
+    assert os.environ["NUMBA_CACHE_DIR"] == ""
+
+
+def test_a_named_place_that_cannot_be_written_is_reported(nowhere, monkeypatch):
+    temporary, sources = nowhere
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(sources))
+    with pytest.warns(UserWarning, match=r"NUMBA_CACHE_DIR = .* cannot be written: compiled code is kept elsewhere"):
+        prepare(temporary)
+    assert os.environ["NUMBA_CACHE_DIR"] == str(sources)
+
+
+def test_compiling_is_said_once_with_its_time():
+    @numba.njit
+    def inner(x):
+        return x + 1
+
+    @numba.njit
+    def outer(x):
+        return inner(x) * 2
+
+    lines = []
+    with saying(lines.append) as told:
+        assert outer(1) == 4
+        assert lines == ["compiling for this processor, the first time only"]
+        told()
+        assert outer(2) == 6
+        told()
+    assert len(lines) == 2
+    assert lines[1].startswith("compiled outer in ")
+    assert lines[1].endswith(" s; the next run finds them")
+    with saying(None) as told:
+        outer(1.0)
+        told()
+
+
+def test_the_second_process_finds_what_the_first_compiled(tmp_path):
+    words = ["train", "q_learning", "FrozenLake-v1", "--total-steps", "300", "--json"]
+    environment = os.environ | {
+        "NUMBA_CACHE_DIR": str(tmp_path / "code"),
+        "PYTHONPATH": str(Path(cumulant.__file__).parents[1]),
+    }
+    said = []
+    for name in ("first", "second"):
+        done = subprocess.run(
+            [sys.executable, "-m", "cumulant.cli.main", *words, "--out", str(tmp_path / name)],
+            env=environment, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        said.append(done.stderr)
+        assert done.stdout.startswith("{")
+        assert len(done.stdout.splitlines()) == 1
+    assert "compiling for this processor, the first time only" in said[0]
+    assert "compiled " in said[0]
+    assert "compil" not in said[1].replace("engine: compiled", "")
