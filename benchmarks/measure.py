@@ -201,12 +201,27 @@ class Race(NamedTuple):
     runs: dict[str, list[dict[str, Any]]]
 
     @classmethod
-    def run(cls, task: str, commands: Mapping[str, Sequence[str]], wanted: Mapping[str, Any], repeats: int) -> Race:
-        """Run the command of each contender in turn; each gets ``wanted`` and a seed as JSON in its last argument."""
+    def run(
+        cls,
+        task: str,
+        commands: Mapping[str, Sequence[str]],
+        wanted: Mapping[str, Any],
+        repeats: int,
+        special: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> Race:
+        """Run the command of each contender in turn.
+
+        Args:
+            task: What they do.
+            commands: By contender.
+            wanted: Each gets this and a seed as JSON in its last argument.
+            repeats: Turns.
+            special: What a contender is told besides.
+        """
         runs: dict[str, list[dict[str, Any]]] = {}
         for repeat in range(repeats):
             for name, command in commands.items():
-                done = run_json([*command, json.dumps({**wanted, "seed": repeat})])
+                done = run_json([*command, json.dumps({**wanted, **(special or {}).get(name, {}), "seed": repeat})])
                 runs.setdefault(name, []).append(done)
                 rate = done["steps"] / done["cpu_seconds"]
                 print(f"{repeat + 1} of {repeats}, {name}: {rate:,.0f} steps per CPU-second", file=sys.stderr)
@@ -237,11 +252,11 @@ class Race(NamedTuple):
         head = [self.task, "steps per CPU-second", "steps per second (wall)", "ours is faster by", "return at the end"]
         rows = [
             [
-                f"{name} {each[0]['version']}, torch {each[0]['torch']}",
+                f"{name} {each[0]['version']}".strip() + f", {_on(each[0])}",
                 f"{Spread.of(self._rates(each, 'cpu_seconds')):,.0f}",
                 f"{Spread.of(self._rates(each, 'wall_seconds')):,.0f}",
                 f"{self._ratio(each):.2f}x",
-                f"{Spread.of([run['last_returns'] for run in each]).median:.0f}",
+                _returns(each),
             ]
             for name, each in self.runs.items()
         ]
@@ -266,18 +281,39 @@ class Race(NamedTuple):
             print(f"\nwritten: {write_results(name, f'{self.task}, end to end', parts)}")
 
 
+def _on(run: Mapping[str, Any]) -> str:
+    """Return what a contender computes with."""
+    return run["on"] if "on" in run else f"torch {run['torch']}"
+
+
+def _returns(runs: Sequence[Mapping[str, Any]]) -> str:
+    """Return the median return at the end of several runs, where they say it."""
+    known = [run["last_returns"] for run in runs if run["last_returns"] is not None]
+    return f"{Spread.of(known).median:.0f}" if known else ""
+
+
 _MISSING = (
     "Peers such as Stable-Baselines3: skipped, there is no {}. Make it with `python -m venv .peers && "
     ".peers/bin/pip install -r benchmarks/peers.txt`, or name the Python of another environment with --peers."
 )
 
 
-def contenders(options: argparse.Namespace, script: str, peers: Mapping[str, str]) -> dict[str, list[str]]:
-    """Return the command of each contender that is there: ours is ``script``, the others are files in ``peers/``."""
-    commands = {OURS: [sys.executable, script, "--time-ours"]}
-    if options.peers.exists():
-        folder = Path(__file__).parent / "peers"
-        commands |= {name: [str(options.peers), str(folder / file)] for name, file in peers.items()}
+def contenders(
+    options: argparse.Namespace, script: str, peers: Mapping[str, str], **others: Mapping[str, str]
+) -> dict[str, list[str]]:
+    """Return the command of each contender that is there: ours is ``script``, the others are files in ``peers/``.
+
+    Args:
+        options: The command line.
+        script: Ours.
+        peers: File by name, of those in the environment ``--peers``.
+        **others: The same for the environments of other options, by their names.
+    """
+    commands, folder = {OURS: [sys.executable, script, "--time-ours"]}, Path(__file__).parent / "peers"
+    for option, files in {"peers": peers, **others}.items():
+        python = getattr(options, option)
+        if python.exists():
+            commands |= {name: [str(python), str(folder / file)] for name, file in files.items()}
     return commands
 
 

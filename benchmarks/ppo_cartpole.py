@@ -1,6 +1,6 @@
-"""PPO on CartPole-v1, end to end (rollout and update): ours, Stable-Baselines3, and a plain single-file script.
+"""PPO on CartPole-v1, end to end (rollout and update): ours, Stable-Baselines3, Tianshou, rejax, and plain single-file scripts.
 
-The same hyper-parameters everywhere. Each measurement is a process of its own, on one core, with one thread; the three take
+The same hyper-parameters everywhere. Each measurement is a process of its own, on one core, with one thread; all take
 turns. The figure is environment steps per second of the process's CPU time, which other people's work on the machine disturbs
 least; wall time is beside it. The first iteration (compilation, caches) is not counted.
 
@@ -36,6 +36,8 @@ from measure import (
 )
 
 PEERS = {"Stable-Baselines3": "sb3_ppo.py", "single-file script, gymnasium": "single_file_ppo.py"}
+JAX_PEERS = {"single-file script, JAX": "jax_ppo.py", "rejax": "rejax_ppo.py"}
+TIANSHOU_PEERS = {"Tianshou": "tianshou_ppo.py"}
 SETTINGS: dict[str, Any] = {
     "num_envs": 8,
     "horizon": 128,
@@ -67,11 +69,15 @@ def time_ours(wanted: dict[str, Any], engine: str) -> dict[str, Any]:
 
 def compare(options: argparse.Namespace) -> None:
     """Time the contenders in turn and print how they compare."""
-    wanted = SETTINGS | {"total_steps": options.steps or 40 * 1024}
-    everyone = contenders(options, __file__, PEERS)
+    wanted = SETTINGS | {"num_envs": options.num_envs}
+    wanted["total_steps"] = options.steps or 40 * options.num_envs * SETTINGS["horizon"]
+    everyone = contenders(options, __file__, PEERS, peers_jax=JAX_PEERS, peers_tianshou=TIANSHOU_PEERS)
     everyone[f"{OURS}, engine torch"] = [sys.executable, __file__, "--engine", "torch", "--time-ours"]
+    if options.fast_only:
+        everyone = {name: command for name, command in everyone.items() if name in (OURS, *JAX_PEERS)}
     race = Race.run("PPO on CartPole-v1", everyone, wanted, options.repeats)
-    race.report(options, wanted, "ppo_cartpole", ("numba",))
+    many = "" if options.num_envs == SETTINGS["num_envs"] else f"_{options.num_envs}"
+    race.report(options, wanted, f"ppo_cartpole{many}", ("numba",))
 
 
 def solve(options: argparse.Namespace) -> None:
@@ -142,7 +148,14 @@ def solve(options: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    parser = race_options(__doc__, "40,960; with --solve the default of training")
+    parser = race_options(__doc__, "40 iterations; with --solve the default of training")
+    for name in ("jax", "tianshou"):
+        where = Path(f".peers_{name}/bin/python")
+        parser.add_argument(
+            f"--peers-{name}", type=Path, default=where, help=f"Python of the environment of {name}'s peers"
+        )
+    parser.add_argument("--num-envs", type=int, default=SETTINGS["num_envs"], help="environments in lock-step")
+    parser.add_argument("--fast-only", action="store_true", help="only the contenders that are compiled as a whole")
     parser.add_argument(
         "--solve", action="store_true", help="train to the end on several seeds instead of comparing speed"
     )

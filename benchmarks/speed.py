@@ -29,7 +29,19 @@ class Row(NamedTuple):
 
 
 RACES = {
-    "ppo": Row("PPO on CartPole, 8 x 128", ("ppo_cartpole.py",), "", {"Stable-Baselines3": 25.0}),
+    "ppo": Row(
+        "PPO on CartPole, 8 x 128",
+        ("ppo_cartpole.py",),
+        "",
+        {"Stable-Baselines3": 25.0, "single-file script, JAX": 1.5, "rejax": 1.5},
+    ),
+    "many": Row(
+        "PPO on CartPole, 512 x 128",
+        ("ppo_cartpole.py", "--num-envs", "512", "--fast-only"),
+        "",
+        {"single-file script, JAX": 1.8, "rejax": 1.8},
+    ),
+    "warfarin": Row("PPO on warfarin, 8 x 128", ("ppo_warfarin.py",), "", {"Stable-Baselines3": 15.0}),
     "gymnasium": Row("PPO on Gymnasium's CartPole", ("ppo_gymnasium.py",), "", {"Stable-Baselines3": 1.5}),
     "sac": Row(
         "SAC on Pendulum, 256 x 256", ("off_policy_speed.py", "--algos", "sac"), "sac, ", {"Stable-Baselines3": 2.0}
@@ -43,6 +55,8 @@ RACES = {
 def run(name: str, options: argparse.Namespace) -> dict[str, Any]:
     """Run one race and return its figures by contender."""
     words = [*RACES[name].words, "--json", "--repeats", str(options.repeats), "--core", str(options.core)]
+    if words[0] == "ppo_cartpole.py":
+        words += ["--peers-jax", str(options.peers_jax), "--peers-tianshou", str(options.peers_tianshou)]
     if options.steps:
         words += ["--steps", str(options.steps)]
     print(f"{name} ...", file=sys.stderr)
@@ -54,6 +68,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     peers = Path(".peers/bin/python")
     parser.add_argument("--peers", type=Path, default=peers, help="Python of the peers' environment")
+    for other in ("jax", "tianshou"):
+        where = Path(f".peers_{other}/bin/python")
+        parser.add_argument(
+            f"--peers-{other}", type=Path, default=where, help=f"Python of the environment of {other}'s peers"
+        )
     parser.add_argument("--only", nargs="+", choices=RACES, default=list(RACES), help="which races")
     parser.add_argument("--repeats", type=int, default=3, help="alternating runs of each contender")
     parser.add_argument("--steps", type=int, help="environment steps of every run, instead of each race's own")
@@ -78,7 +97,7 @@ def main() -> None:
                 [
                     RACES[name].task,
                     f"{ours:,.0f}",
-                    f"{who} {theirs['version']}: {theirs['steps_per_cpu_second']['median']:,.0f}",
+                    f"{who} {theirs['version']}".strip() + f": {theirs['steps_per_cpu_second']['median']:,.0f}",
                     f"{ratio['median']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})",
                     f"{goal:g}" if goal else "",
                 ]

@@ -1,6 +1,7 @@
 """Time PPO of Stable-Baselines3; runs in the peers' environment and knows nothing of ours. Prints one JSON line.
 
-Usage: sb3_ppo.py '{"num_envs": 8, ...}', as ``ppo_cartpole.py`` and ``ppo_gymnasium.py`` (which names the environment) call it.
+Usage: sb3_ppo.py '{"num_envs": 8, ...}', as ``ppo_cartpole.py``, ``time_to_475.py``, and
+``ppo_gymnasium.py`` and ``ppo_warfarin.py`` (which name the environment) call it.
 """
 
 import importlib
@@ -16,17 +17,19 @@ from stable_baselines3.common.env_util import make_vec_env
 
 
 class Clock(BaseCallback):
-    """Notes CPU and wall time at the start of every rollout."""
+    """Notes CPU and wall time at the start of every rollout, and stops once the last 100 episodes have a mean return."""
 
-    def __init__(self):
+    def __init__(self, until):
         super().__init__()
-        self.marks = []
+        self.marks, self.until, self.reached = [], until, False
 
     def _on_rollout_start(self):
         self.marks.append((self.num_timesteps, time.process_time(), time.perf_counter()))
+        last = [episode["r"] for episode in self.model.ep_info_buffer]
+        self.reached = len(last) == 100 and sum(last) / 100 >= self.until
 
     def _on_step(self):
-        return True
+        return not self.reached
 
 
 def environment(env):
@@ -43,7 +46,12 @@ def main():
     hidden = list(wanted["hidden"])
     model = PPO(
         "MlpPolicy",
-        make_vec_env(environment(wanted.get("env", "CartPole-v1")), n_envs=wanted["num_envs"], seed=wanted["seed"]),
+        make_vec_env(
+            environment(wanted.get("env", "CartPole-v1")),
+            n_envs=wanted["num_envs"],
+            seed=wanted["seed"],
+            env_kwargs=wanted.get("env_kwargs"),
+        ),
         n_steps=wanted["horizon"],
         batch_size=wanted["num_envs"] * wanted["horizon"] // wanted["minibatches"],
         n_epochs=wanted["epochs"],
@@ -59,7 +67,7 @@ def main():
         device="cpu",
         verbose=0,
     )
-    clock = Clock()
+    clock = Clock(wanted.get("until", float("inf")))
     model.learn(wanted["total_steps"], callback=clock)
     clock.marks.append((model.num_timesteps, time.process_time(), time.perf_counter()))
     (steps0, cpu0, wall0), (steps, cpu, wall) = clock.marks[1], clock.marks[-1]  # the first iteration is warm-up
