@@ -26,12 +26,14 @@ ENGINES = ("compiled", "torch")
 TIMES = 4
 
 
-def curve(task: str, engine: str, seed: int, folder: Path) -> np.ndarray:
+def curve(task: str, engine: str, seed: int, folder: Path, steps: int | None) -> np.ndarray:
     """Train, and return the mean return of the training episodes in each of ``TIMES`` equal parts of the run."""
     from cumulant import api
 
     algo, env, fields = TASKS[task]
     rows: list[dict[str, float]] = []
+    if steps:
+        fields = fields | {"total_steps": steps}
     spec = api.make_spec(algo, env, seed, engine=engine, eval_episodes=2, eval_every_steps=10**9, **fields)
     api.train_one(spec, folder / f"{engine}_{seed}", progress=lambda _, row: rows.append(row))
     parts = np.array_split(np.arange(len(rows)), TIMES)
@@ -56,6 +58,7 @@ def difference(one: np.ndarray, other: np.ndarray) -> tuple[float, float, float]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seeds", type=int, default=10, help="how many seeds of each")
+    parser.add_argument("--steps", type=int, help="environment steps of a run, instead of each task's own")
     parser.add_argument("--only", nargs="+", choices=TASKS, default=list(TASKS), help="which tasks")
     parser.add_argument("--core", type=int, default=default_core(), help="core to pin everything to; -1 for none")
     parser.add_argument("--write", action="store_true", help="write benchmarks/results/engines.md, too")
@@ -70,7 +73,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             for engine in ENGINES:
                 began = time.process_time()
-                curves[engine] = np.array([curve(task, engine, seed, Path(folder)) for seed in range(options.seeds)])
+                curves[engine] = np.array(
+                    [curve(task, engine, seed, Path(folder), options.steps) for seed in range(options.seeds)]
+                )
                 seconds[engine] = (time.process_time() - began) / options.seeds
         for k in range(TIMES):
             cells = []
@@ -85,7 +90,9 @@ def main() -> None:
     text = (
         f"Mean return of the training episodes over {options.seeds} seeds with 95 % intervals, at the defaults of "
         "`cumulant train`; "
-        + "; ".join(f"{task} {fields['total_steps']:,} steps" for task, (_, _, fields) in TASKS.items())
+        + "; ".join(
+            f"{task} {options.steps or fields['total_steps']:,} steps" for task, (_, _, fields) in TASKS.items()
+        )
         + "."
     )
     known = facts(options.core, ("cumulant", "torch", "numpy", "numba"))

@@ -19,6 +19,9 @@ CASES = {
     "alphazero_results.py": ["--finished", "--runs", mkdtemp()],
     "control_results.py": ["--only", "reinforce/cartpole", "--seeds", "2", "--steps", "600", "--out", mkdtemp()],
     "ppo_cartpole.py": ["--repeats", "1", "--steps", "2048"],
+    "engines.py": ["--seeds", "2", "--steps", "8192", "--only", "PPO, CartPole-v1"],
+    "ppo_warfarin.py": ["--repeats", "1", "--steps", "2048"],
+    "time_to_475.py": ["--repeats", "1", "--steps", "2048"],
     "ppo_gymnasium.py": ["--repeats", "1", "--steps", "2048"],
     "ppo_pong.py": ["--repeats", "1", "--steps", "2048"],
     "ppo_cartpole.py --solve": ["--solve", "--seeds", "1", "--steps", "1024"],
@@ -71,7 +74,7 @@ def test_off_policy_speed_times_every_algorithm(tmp_path):
     assert "pip install -r benchmarks/peers.txt" in result["skipped"][0]
 
 
-@pytest.mark.parametrize("case", ["ppo_gymnasium.py", "ppo_pong.py"])
+@pytest.mark.parametrize("case", ["ppo_gymnasium.py", "ppo_warfarin.py", "ppo_pong.py"])
 def test_races_time_ours_without_peers(case, tmp_path):
     if case == "ppo_pong.py":
         pytest.importorskip("ale_py")
@@ -221,3 +224,20 @@ def test_peers_have_our_versions():
     }
     for name in ("peers_text.txt", "peers_ppo.txt"):
         assert pinned(FOLDER / name)["torch"] == ours["torch"]
+
+
+def test_time_to_475_names_a_seed_that_is_not_there(tmp_path):
+    (run_of_ours,) = json.loads(run("time_to_475.py", "--json", "--peers", str(tmp_path / "none")))["runs"]["Cumulant"]
+    assert run_of_ours["steps"] == 2048
+    assert run_of_ours["last_returns"] < 475
+    assert 0.5 < run_of_ours["cpu"] < 100
+
+
+def test_engines_compares_two_curves():
+    rows = [line.strip("|").split("|")[1:] for line in run("engines.py").splitlines() if line.startswith("| PPO, Cart")]
+    assert len(rows) == 4
+    for _, ours, theirs, difference, holds in rows:
+        gap = float(ours.split()[0]) - float(theirs.split()[0])
+        low, high = (float(number) for number in re.search(r"\[(.+), (.+)\]", difference).groups())
+        assert low - 0.2 <= gap <= high + 0.2
+        assert holds.strip() == ("yes" if low <= 0.0 <= high else "no")
