@@ -96,6 +96,9 @@ class Found:
 class Search:
     """Trees for G games, kept from move to move.
 
+    Of a problem of one player the values are what it can still expect, rewards on the way included: of any size with gumbel,
+    which rescales them; puct expects them between -1 and 1. Nothing is proven where rewards count.
+
     Args:
         game: The game.
         config: Options.
@@ -124,7 +127,7 @@ class Search:
         )
         self.settings = Settings(
             gumbel, config.exploration, config.exploration_base, config.first_play, config.forced, config.value_scale,
-            config.visits_offset, config.rescale, config.solve,
+            config.visits_offset, config.rescale, config.solve and game.only_the_end_counts, game.discount,
         )  # fmt: skip
         self._mask = np.zeros(game.num_actions, np.uint8)
         self._value, self._added = np.zeros(game.num_actions), np.zeros(game.num_actions)
@@ -259,6 +262,7 @@ def _trees(game: Game, games: int, nodes: int) -> Trees:
     node, action = (games, nodes), (games, nodes, game.num_actions)
     return Trees(
         moves=(0,) * game.num_actions,
+        rewarded=() if game.only_the_end_counts else (0,),
         count=np.zeros(games, np.int32),
         state=np.zeros((*node, game.state_size), np.int64),
         player=np.zeros(node, np.int8),
@@ -266,6 +270,7 @@ def _trees(game: Game, games: int, nodes: int) -> Trees:
         known=np.zeros(node, np.float32),
         raw=np.zeros(node, np.float32),
         total=np.zeros(node, np.int32),
+        reward=np.zeros(node, np.float32),
         value_total=np.zeros(node, np.float64),
         child=np.zeros(action, np.int32),
         visits=np.zeros(action, np.int32),

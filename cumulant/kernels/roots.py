@@ -179,6 +179,7 @@ def _move(trees, g, n, to, places):  # type: ignore[no-untyped-def]
     trees.state[g, to, :] = trees.state[g, n]
     trees.player[g, to], trees.status[g, to] = trees.player[g, n], trees.status[g, n]
     trees.known[g, to], trees.raw[g, to] = trees.known[g, n], trees.raw[g, n]
+    trees.reward[g, to] = trees.reward[g, n]
     trees.total[g, to], trees.value_total[g, to] = trees.total[g, n], trees.value_total[g, n]
     for b in range(trees.child.shape[2]):
         c = trees.child[g, n, b]

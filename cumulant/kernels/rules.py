@@ -27,29 +27,29 @@ from cumulant.kernels.twins import loop
 class Rules(NamedTuple):
     """The functions of a game that searches call; see ``Game``."""
 
-    initial: Any
     play: Any
     legal: Any
     outcome: Any
     player: Any
     encode: Any
+    reward: Any
 
 
 _STATE = nb.int64[::1]
 _TYPES = Rules(
-    initial=(_STATE,),
     play=(_STATE, nb.int64),
     legal=(_STATE, nb.uint8[::1]),
     outcome=(_STATE,),
     player=(_STATE,),
     encode=(_STATE, nb.float32[:, :, ::1]),
+    reward=(_STATE,),
 )
 
 
 @functools.cache
 def rules_of(game: Game) -> Rules:
     """Return the rules of a game as compiled code takes them."""
-    rules = Rules(game.initial, game.play, game.legal, game.outcome, game.player, game.encode)
+    rules = Rules(game.play, game.legal, game.outcome, game.player, game.encode, game.reward)
     for function, types in zip(rules, _TYPES):
         identify(function)
         # Now, by itself: within a search, which does without reference counts, it could not make an array.

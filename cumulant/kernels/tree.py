@@ -5,7 +5,8 @@ decided position is backed up at once and costs the network nothing.
 
 Axes: G games, N nodes of a tree (0 is its root), A actions, W words of a position, L leaves of a wave, D moves of a path,
 C planes, H rows and w columns of the board. Values are results for the player to move at a node, in [-1, 1]; those of an action
-are results for who takes it.
+are results for who takes it. A problem of one player is a game in which the same one is always to move; then they are what can
+still be expected, rewards on the way included, discounted.
 """
 
 from __future__ import annotations
@@ -172,6 +173,8 @@ def new_node(trees, rules, g):  # type: ignore[no-untyped-def]
     trees.player[g, n] = rules.player(trees.state[g, n])
     result = rules.outcome(trees.state[g, n])
     trees.known[g, n] = result
+    if len(trees.rewarded) > 0:
+        trees.reward[g, n] = rules.reward(trees.state[g, n])
     trees.status[g, n] = WAITING if result != result else ENDED
     trees.raw[g, n] = 0.0 if result != result else result
     trees.total[g, n], trees.value_total[g, n] = 0, 0.0
@@ -198,14 +201,17 @@ def plant(trees, rules, states):  # type: ignore[no-untyped-def]
 
 @loop()
 @njit(inline="always")
-def _back_up(trees, g, nodes, actions, depth, leaf, value, in_flight, solve):  # type: ignore[no-untyped-def]
-    """Add the value of a leaf to the path to it; pass on what is proven."""
-    who = trees.player[g, leaf]
-    proven = solve and trees.known[g, leaf] == trees.known[g, leaf]
+def _back_up(trees, settings, g, nodes, actions, depth, leaf, value, in_flight):  # type: ignore[no-untyped-def]
+    """Add the value of a leaf to the path to it, with the rewards on the way; pass on what is proven."""
+    who, below = trees.player[g, leaf], leaf
+    proven = settings.solve and trees.known[g, leaf] == trees.known[g, leaf]
     for k in range(depth - 1, -1, -1):
         n, a = nodes[k], actions[k]
         if trees.player[g, n] != who:
             value, who = -value, trees.player[g, n]
+        if len(trees.rewarded) > 0:
+            value = trees.reward[g, below] + settings.discount * value
+            below = n
         if in_flight:  # it was counted, as a loss
             trees.value_sum[g, n, a] += value + 1.0
             trees.value_total[g, n] += value + 1.0
@@ -280,7 +286,7 @@ def gather(trees, rules, settings, orders, wave, most, value, added):  # type: i
                 break
             orders.left[g] -= 1
             if trees.known[g, c] == trees.known[g, c]:
-                _back_up(trees, g, nodes, path, depth, c, trees.known[g, c], False, settings.solve)
+                _back_up(trees, settings, g, nodes, path, depth, c, trees.known[g, c], False)
                 if settings.solve and trees.known[g, 0] == trees.known[g, 0]:
                     orders.left[g] = 0
                 continue
@@ -313,7 +319,7 @@ def expand(trees, rules, settings, orders, wave, count, logits, values, mask):  
         set_prior(trees, g, n, mask)
         if n == 0:
             add_noise(trees, orders, g)
-        _back_up(trees, g, wave.nodes[i], wave.actions[i], wave.depth[i], n, values[i], True, settings.solve)
+        _back_up(trees, settings, g, wave.nodes[i], wave.actions[i], wave.depth[i], n, values[i], True)
 
 
 @loop()

@@ -12,6 +12,8 @@ class Trees(NamedTuple):
 
     moves: Any
     """A zeros: the length of a tuple is known when code is compiled, and loops over actions are unrolled."""
+    rewarded: Any
+    """One zero where rewards on the way or a discount count, else none: known, too, and code without them is as fast as ever."""
     count: Any
     """Nodes in use, ``[G]`` int32."""
     state: Any
@@ -26,6 +28,8 @@ class Trees(NamedTuple):
     """Value by the network, ``[G, N]`` float32."""
     total: Any
     """Visits of all actions of a node, ``[G, N]`` int32."""
+    reward: Any
+    """What the move to a node brought who made it, ``[G, N]`` float32."""
     value_total: Any
     """Sum of what they brought, ``[G, N]`` float64."""
     child: Any
@@ -69,6 +73,7 @@ class Settings(NamedTuple):
     visits_offset: float
     rescale: bool
     solve: bool
+    discount: float
 
 
 class Orders(NamedTuple):

@@ -11,6 +11,8 @@ from two_moves import two_moves
 
 from cumulant.engine.search import Search, SearchConfig, halving
 from cumulant.envs.games.lookup import make_game
+from cumulant.envs.games.planning import as_game
+from cumulant.envs.gridworlds import Garnet
 from cumulant.kernels import rules
 from cumulant.kernels.seen import Seen, Turns
 from cumulant.kernels.tree_layout import ENDED, EXPANDED
@@ -58,6 +60,9 @@ def positions(game, count, seed=0):
     return np.stack(found)
 
 
+MADE_HERE = {"two_moves": two_moves, "garnet": lambda: as_game(Garnet(9, 3, 1).mdp(), longest=7, gamma=0.9)}
+
+
 class Fixed:
     """A generator whose noise is known."""
 
@@ -86,7 +91,7 @@ def assert_same_tree(search, g, reference):
 
 @functools.cache
 def compare_search():
-    """Every option of both methods, also where players move twice in a row: each simulation goes the same way."""
+    """Every option of both methods, also where players move twice in a row or alone: each simulation goes the same way."""
     for name, method, options in [
         ("connect_four", "puct", {}),
         ("connect_four", "puct", {"solve": False, "exploration": 3.0, "exploration_base": 10.0, "first_play": 0.0}),
@@ -96,8 +101,10 @@ def compare_search():
         ("tictactoe", "gumbel", {"rescale": False, "visits_offset": 5.0}),
         ("two_moves", "puct", {}),
         ("two_moves", "gumbel", {"solve": False}),
+        ("garnet", "gumbel", {}),
+        ("garnet", "puct", {"first_play": 0.0}),
     ]:
-        game = two_moves() if name == "two_moves" else make_game(name)
+        game = MADE_HERE[name]() if name in MADE_HERE else make_game(name)
         config = SearchConfig(method=method, simulations=SIMULATIONS, **options)
         states = positions(game, 8)
         noise = np.random.default_rng(1).gumbel(size=(8, game.num_actions)).astype(np.float32)

@@ -96,6 +96,7 @@ class Reference:
             over = child.is_known and (self.settings.solve or not np.isnan(self.game.outcome(child.state)))
             value = child.known if over else self.simulate(child)
         own = value if child.player == node.player else -value
+        own = float(self.game.reward(child.state)) + self.game.discount * own
         node.visits[action] += 1
         node.sums[action] += own
         if self.settings.solve and child.is_known:

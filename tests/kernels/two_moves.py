@@ -8,12 +8,12 @@ from numba import njit
 from cumulant.envs.games.lookup import make_game
 
 
-@njit
+@njit(cache=True)
 def _initial(state):
     state[0], state[1] = 0, 0
 
 
-@njit
+@njit(cache=True)
 def _moves(state):
     count = 0
     for place in range(9):
@@ -21,12 +21,12 @@ def _moves(state):
     return count
 
 
-@njit
+@njit(cache=True)
 def _player(state):
     return np.int64((_moves(state) + 1) // 2 % 2)
 
 
-@njit
+@njit(cache=True)
 def _has_line(stones):
     for line in (0b111, 0b111000, 0b111000000, 0b1001001, 0b10010010, 0b100100100, 0b100010001, 0b1010100):  # noqa: SIM110 (compiled)
         if stones & line == line:
@@ -34,7 +34,7 @@ def _has_line(stones):
     return False
 
 
-@njit
+@njit(cache=True)
 def _outcome(state):
     for who in range(2):
         if _has_line(state[who]):
@@ -42,19 +42,19 @@ def _outcome(state):
     return 0.0 if _moves(state) == 9 else np.nan
 
 
-@njit
+@njit(cache=True)
 def _legal(state, mask):
     going = np.isnan(_outcome(state))
     for place in range(9):
         mask[place] = going and not ((state[0] | state[1]) >> place) & 1
 
 
-@njit
+@njit(cache=True)
 def _play(state, action):
     state[_player(state)] |= np.int64(1) << action
 
 
-@njit
+@njit(cache=True)
 def _encode(state, planes):
     who = _player(state)
     for place in range(9):

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numba import types
+from numba import njit, types
 
 from cumulant.errors import UsageError
 
@@ -58,9 +58,17 @@ class Address(types.WrapperAddressProtocol):
         return self._kind
 
 
+@njit(cache=True)
+def no_reward(state: np.ndarray) -> float:
+    """Return what the last move brought where only the end counts: nothing."""
+    return 0.0
+
+
 @dataclass(frozen=True, eq=False)
 class Game:
     """A game of two players with perfect information, as facts and functions of one position ``state [W]`` int64.
+
+    A problem of one player is the same, with a ``player`` that is always 0; then what counts is usually the rewards on the way.
 
     Args:
         name: What the command line calls it.
@@ -88,6 +96,8 @@ class Game:
             the other, 0 to nobody. None where the game knows no such thing.
         options: What ``make`` was given, so that the same game can be made elsewhere.
         two_valued: Whether each plane of a position has at most one value besides 0; then many positions take little room.
+        reward: ``reward(state) -> float64``: what the move that led here brought who made it, beside the outcome.
+        discount: What a reward or an outcome is worth that comes a move later.
     """
 
     name: str
@@ -112,6 +122,13 @@ class Game:
     ownership: Callable[[np.ndarray, np.ndarray], None] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     two_valued: bool = True
+    reward: Callable[[np.ndarray], float] = no_reward
+    discount: float = 1.0
+
+    @property
+    def only_the_end_counts(self) -> bool:
+        """Whether there are neither rewards nor a discount."""
+        return self.reward is no_reward and self.discount == 1.0
 
     def start(self) -> np.ndarray:
         """Return the first position, ``[W]`` int64."""
