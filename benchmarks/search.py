@@ -5,6 +5,9 @@
 PYTHON is an interpreter with mctx and pgx. Both sides take turns; the median over rounds counts. ``search`` has no network
 (uniform logits, random values); ``selfplay`` has a residual network of 64 channels and 4 blocks, in one torch thread, and for
 mctx in as many as XLA takes: what counts is CPU time. Games go on from move to move, and begin anew where one ends.
+
+With --openspiel PYTHON, an interpreter with open_spiel, jax, flax, optax, chex and orbax-checkpoint, OpenSpiel's Python AlphaZero
+plays against itself, too: its own network of that size, one game, with the cache of evaluations that it has.
 """
 
 import argparse
@@ -68,6 +71,13 @@ def ours(kind, games, simulations, seconds, entries=0):
     return moves * simulations / (time.process_time() - cpu)
 
 
+def openspiel(python, simulations, seconds):
+    script = Path(__file__).parent / "peers" / "openspiel_alphazero.py"
+    command = [python, script, str(simulations), str(seconds)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return json.loads(said.splitlines()[-1])["per_cpu_second"]
+
+
 def theirs(python, kind, games, simulations, seconds):
     script = Path(__file__).parent / "peers" / "mctx_search.py"
     command = [python, script, kind, str(games), str(simulations), str(seconds)]
@@ -78,6 +88,7 @@ def theirs(python, kind, games, simulations, seconds):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--peers", required=True, help="Python with mctx and pgx")
+    parser.add_argument("--openspiel", help="Python with OpenSpiel's AlphaZero")
     parser.add_argument("--seconds", type=float, default=6.0, help="CPU seconds of each measurement")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--write", action="store_true", help=f"write {RESULTS.name}")
@@ -103,6 +114,18 @@ def main():
                 f"| {what} | {games} | {simulations} | {shared:,.0f} | {other:,.0f} | {shared / other:.1f} | |"
             )
             print(lines[-1], flush=True)
+    if known.openspiel:
+        pairs = [
+            (ours("selfplay", 64, 32, known.seconds), openspiel(known.openspiel, 32, 3 * known.seconds))
+            for _ in range(known.rounds)
+        ]
+        own, other = (statistics.median(side) for side in zip(*pairs))
+        lines += [
+            "",
+            f"OpenSpiel's Python AlphaZero, 32 simulations: {other:,.0f} a CPU second; ours, 64 games, nothing shared:",
+        ]
+        lines += [f"{own:,.0f}, {own / other:.0f} times as many."]
+        print("\n".join(lines[-2:]), flush=True)
     if known.write:
         RESULTS.write_text(f"# {__doc__.splitlines()[0]}\n\n" + "\n".join(lines) + "\n", encoding="utf-8")
 

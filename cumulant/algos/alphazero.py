@@ -26,6 +26,7 @@ from gymnasium import spaces
 from cumulant.data.game_replay import UNKNOWN, GameReplay, Positions, WindowConfig
 from cumulant.data.recorded_positions import RecordedPositions, RecordsConfig
 from cumulant.engine.board_policy import BoardPolicy, NetEvaluator
+from cumulant.engine.elo_over_training import EloOverTraining
 from cumulant.engine.recorded_start import RecordedStart
 from cumulant.engine.sample_games import write_sample_games
 from cumulant.engine.search import Search, SearchConfig
@@ -116,6 +117,8 @@ class Config:
     """Moves between measurements of strength, which keep the best policy; 0 for ten in a run."""
     eval_simulations: int = 100
     """Simulations of a move there."""
+    elo_games: int = 20
+    """Games there against each of the two networks measured before, for Elo over training; 0 for none."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Arithmetic of the network; auto takes bfloat16 where the processor gains by it."""
     device: str = "cpu"
@@ -126,7 +129,14 @@ class Config:
             require(self, name, getattr(self, name) >= 1, "at least 1")
         for name in ("learning_rate", "max_grad_norm"):
             require(self, name, getattr(self, name) > 0.0, "above 0")
-        for name in ("learning_rate_end", "weight_decay", "value_coef", "ownership_coef", "eval_every_steps"):
+        for name in (
+            "learning_rate_end",
+            "weight_decay",
+            "value_coef",
+            "ownership_coef",
+            "eval_every_steps",
+            "elo_games",
+        ):
             require(self, name, getattr(self, name) >= 0, "at least 0")
         shared = self.num_envs % self.play.processes == 0
         require(self, "num_envs", shared, f"a multiple of processes = {self.play.processes}")
@@ -327,7 +337,8 @@ def train(config: Config, run: Run) -> BoardPolicy:
     flat = Flat(net)
     optimizer = FlatAdam(flat, config.learning_rate, weight_decay=config.weight_decay)
     replay = GameReplay(game, config.replay, config.num_envs, run.directory / "state" / "replay")
-    keeper = StrengthKeeper(net, run, config.eval_simulations)
+    elo = EloOverTraining(net, game, config.search, config.elo_games, config.precision) if config.elo_games else None
+    keeper = StrengthKeeper(net, run, config.eval_simulations, elo)
     start = RecordedStart(config.recorded, game, run.seed_for("records"))
     play_rng, learn_rng = run.rng("play"), run.rng("learn")
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from cumulant.engine.board_policy import BoardPolicy
+from cumulant.engine.elo_over_training import EloOverTraining
 from cumulant.engine.matches import openings, play_games
 from cumulant.engine.players import make_player
 from cumulant.engine.trained_players import board_player
@@ -99,10 +100,11 @@ class StrengthKeeper:
         net: The network; ``policy/best.safetensors`` of the run is its best state so far.
         run: The run.
         simulations: Of a move.
+        ladder: Matches against the networks of measurements before; None for none.
     """
 
-    def __init__(self, net: BoardNet, run: Run, simulations: int) -> None:
-        self.net, self.run, self.simulations = net, run, simulations
+    def __init__(self, net: BoardNet, run: Run, simulations: int, ladder: EloOverTraining | None = None) -> None:
+        self.net, self.run, self.simulations, self.ladder = net, run, simulations, ladder
         self.card = {key: run.spec[key] for key in ("algo", "env", "env_options", "config", "seed")}
         self.best = -math.inf
 
@@ -111,6 +113,8 @@ class StrengthKeeper:
         policy = BoardPolicy(self.net, self.card)
         found = measure(policy, self.simulations)
         self.run.log(**{f"eval/{name}": share for name, share in found.items()})
+        if self.ladder is not None:
+            self.run.log(**{"eval/elo": self.ladder.update()})
         searched = [share for name, share in found.items() if name.startswith("value_kept")]
         score = float(np.mean(searched)) if searched else math.inf
         if score >= self.best:
@@ -124,9 +128,11 @@ class StrengthKeeper:
         return BoardPolicy.load(folder, "best")
 
     def state_dict(self) -> dict[str, Any]:
-        """The best score so far."""
-        return {"best": self.best}
+        """The best score so far, and the ladder."""
+        return {"best": self.best, "ladder": None if self.ladder is None else self.ladder.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Undo ``state_dict``."""
         self.best = float(state["best"])
+        if self.ladder is not None:
+            self.ladder.load_state_dict(state["ladder"])

@@ -83,7 +83,8 @@ class _Seed:
     def measure(self) -> tuple[str, str] | None:
         """What stands for the return where there are no episodes: the strength, or the first number that has a name."""
         named = [key for key in self.values if "/" in key]
-        key = next((key for key in named if key.startswith("eval/value_kept")), named[0] if named else None)
+        strength = (key for head in ("eval/value_kept", "eval/elo") for key in named if key.startswith(head))
+        key = next(strength, named[0] if named else None)
         return None if key is None else (metric_name(key), brief(self.values[key]))
 
     def outcome(self, group: str) -> tuple[str, str] | None:

@@ -42,6 +42,7 @@ _NAMES = {
     "network_kept_random": Name("without search, random play", "%", 100.0),
     "network_kept_strong": Name("without search, strong play", "%", 100.0),
     "network_kept_all": Name("without search, all positions", "%", 100.0),
+    "elo": Name("Elo over the first network", "", 1.0),
 }
 # The outcome that stands beside the return is the first of these that exists, or else simply the first.
 _FIRST = ("in_range", "ttr")

@@ -1,5 +1,6 @@
 """AlphaZero: what is remembered and learned from, the network, evaluation in all symmetries, and that it learns."""
 
+import copy
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ from gymnasium import spaces
 from cumulant.algos.alphazero import Config, PlayConfig, SelfPlay, shown, turned
 from cumulant.data.game_replay import UNKNOWN, GameReplay, Positions, WindowConfig
 from cumulant.engine.board_policy import BoardPolicy, NetEvaluator
+from cumulant.engine.elo_over_training import EloOverTraining
 from cumulant.engine.search import Found, Search, SearchConfig
 from cumulant.engine.strength import evaluation, solved_sets
 from cumulant.envs.games.lookup import make_game
@@ -241,4 +243,23 @@ def test_it_learns_tic_tac_toe(train_one):
         rates.append(rows[-1]["eval/network_kept_all"])
         policy = BoardPolicy.load(run / "policy", "best")
         assert known.share(policy.act(known.states, 100)) >= 0.99
+        assert len([row for row in rows if "eval/elo" in row]) == len(rows)
     assert min(rates) >= 0.85
+    assert_it_climbs_the_ladder(policy)
+
+
+def assert_it_climbs_the_ladder(policy):
+    """Elo of the trained network over one that has learned nothing, with two simulations; the same after a restart."""
+    net = copy.deepcopy(policy.net)
+    for each in net.parameters():
+        torch.nn.init.normal_(each, std=0.1, generator=torch.Generator().manual_seed(0))
+    ladder = EloOverTraining(net, policy.game, SearchConfig(simulations=2, solve=False), 20)
+    assert ladder.update() == 0.0
+    net.load_state_dict(policy.net.state_dict())
+    first = ladder.update()
+    assert first > 150
+    other = EloOverTraining(net, policy.game, SearchConfig(simulations=2, solve=False), 20)
+    other.load_state_dict(copy.deepcopy(ladder.state_dict()))
+    again = ladder.update()
+    assert again == other.update()
+    assert abs(again - first) < 120, "it is the same network"
