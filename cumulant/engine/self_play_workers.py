@@ -135,6 +135,7 @@ class _Worker:
         state: Of its self-play after them; None before the first.
         process: Its process.
         connection: To it.
+        listener: Reads from it.
     """
 
     index: int
@@ -142,6 +143,7 @@ class _Worker:
     state: dict[str, Any] | None = None
     process: subprocess.Popen[bytes] | None = None
     connection: Connection | None = None
+    listener: threading.Thread | None = None
 
 
 class SelfPlayWorkers:
@@ -242,7 +244,8 @@ class SelfPlayWorkers:
             worker.connection.send({**self._order, "state": worker.state, "moves": moves, "horizon": self._horizon})
         for ahead in range(_AHEAD):
             self._ask(worker, worker.chunks + ahead)
-        threading.Thread(target=self._listen, args=(worker, worker.connection), daemon=True).start()
+        worker.listener = threading.Thread(target=self._listen, args=(worker, worker.connection), daemon=True)
+        worker.listener.start()
 
     def _listen(self, worker: _Worker, connection: Connection) -> None:
         """Put what comes into the inbox, so that a worker need not wait for the one that learns."""
@@ -266,6 +269,8 @@ class SelfPlayWorkers:
         kind, said = message or ("", "")
         if isinstance(getattr(errors, kind, None), type):
             raise getattr(errors, kind)(said)
+        with suppress(subprocess.TimeoutExpired):  # its line ends a little before it does
+            worker.process.wait(2.0)
         self._end(worker)
         self.faults += 1
         limit = fault_limits().max_faults
@@ -279,10 +284,12 @@ class SelfPlayWorkers:
         self._start(worker)
 
     def _end(self, worker: _Worker) -> None:
-        if worker.process is not None and worker.connection is not None:
-            worker.process.kill()  # what it has sent counts, and nothing else
-            worker.process.wait()
-            worker.connection.close()
+        if worker.process is None or worker.connection is None or worker.listener is None:
+            return
+        worker.process.kill()  # what was taken in counts, and nothing else
+        worker.process.wait()
+        worker.listener.join()  # at the end of the line: nobody reads from what may soon be another one
+        worker.connection.close()
 
     def state_dict(self) -> dict[str, Any]:
         """Where the games of each worker stood after its last chunk that counts."""
