@@ -1,12 +1,12 @@
-"""SAC and TD3 on Pendulum-v1 and DQN on CartPole-v1, end to end (acting, replay and updates): ours and Stable-Baselines3.
+"""SAC and TD3 on Pendulum-v1 and DQN on CartPole-v1, end to end (acting, replay and updates): ours, Stable-Baselines3 and SBX.
 
-The same hyper-parameters in both: networks, minibatches, updates per step, replay, exploration, target networks. Each
-measurement is a process of its own, on one core, with one thread; the two take turns. The figure is environment steps per second
-of the process's CPU time, once the updates have begun; wall time is beside it. Compilation and the steps before the updates are
-not counted.
+The same hyper-parameters in all: networks, minibatches, updates per step, replay, exploration, target networks; DQN's are those
+of rl-baselines3-zoo, 128 updates after every 256 steps. Each measurement is a process of its own, on one core, with one thread;
+they take turns. The figure is environment steps per second of the process's CPU time, once the updates have begun; wall time is
+beside it. Compilation and the steps before the updates are not counted.
 
 Ours is the ordinary algorithm file under an ordinary run: metrics, TensorBoard events and checkpoints are written and counted.
-Periodic evaluation, which the peer does not have here, is left to the last iteration, and that is not counted.
+Periodic evaluation, which the peers do not have here, is left to the last iteration, and that is not counted.
 
     python benchmarks/off_policy_speed.py
 """
@@ -35,7 +35,9 @@ from measure import (
 )
 
 PAGE = ("off_policy_speed", "SAC, TD3 and DQN, end to end")
-OURS, PEER = "Cumulant", "Stable-Baselines3"
+OURS = "Cumulant"
+PEERS = {"Stable-Baselines3": "stable_baselines3", "SBX": "sbx"}  # and what they are imported as
+PEER_LISTS = {"Stable-Baselines3": "peers.txt", "SBX": "peers_sbx.txt"}
 PEER_FILE = Path(__file__).parent / "peers" / "sb3_off_policy.py"
 TASKS: dict[str, dict[str, Any]] = {
     "sac": {
@@ -66,15 +68,15 @@ TASKS: dict[str, dict[str, Any]] = {
         "env": "CartPole-v1",
         "total_steps": 16_000,
         "warmup_steps": 1000,
-        "learning_rate": 1e-3,
+        "learning_rate": 2.3e-3,
         "batch_size": 64,
         "updates_per_step": 0.5,
-        "train_every": 4,
-        "target_every": 100,
+        "train_every": 256,
+        "target_every": 5,
         "hidden": [256, 256],
-        "exploration": 0.5,
-        "epsilon": 0.9,
-        "epsilon_end": 0.05,
+        "exploration": 0.16,
+        "epsilon": 1.0,
+        "epsilon_end": 0.04,
     },
 }
 SHARED: dict[str, Any] = {"gamma": 0.99, "capacity": 100_000}
@@ -84,7 +86,8 @@ def time_ours(wanted: dict[str, Any]) -> dict[str, Any]:
     """Train once and time the iterations with updates, but for the first and the last."""
     from cumulant import __version__, api
 
-    algo, horizon = wanted["algo"], 250
+    algo = wanted["algo"]
+    horizon = 256 if algo == "dqn" else 250
     fields: dict[str, Any] = {
         "num_envs": 1,
         "horizon": horizon,
@@ -92,7 +95,7 @@ def time_ours(wanted: dict[str, Any]) -> dict[str, Any]:
         "eval_every_steps": 10**9,
         "eval_episodes": 1,
         "hidden": tuple(wanted["hidden"]),
-        "replay": {"capacity": wanted["capacity"]},
+        "replay": {"capacity": wanted["capacity"], "n_step": 1},  # whatever a preset says
     }
     shared = ("gamma", "warmup_steps", "learning_rate", "batch_size", "updates_per_step")
     own = {
@@ -102,7 +105,7 @@ def time_ours(wanted: dict[str, Any]) -> dict[str, Any]:
     }
     fields |= {name: wanted[name] for name in (*shared, *own[algo])}
     if algo == "dqn":
-        fields["learning_rate_end"] = wanted["learning_rate"]
+        fields |= {"learning_rate_end": wanted["learning_rate"], "double": False}
     marks: list[tuple[int, float, float]] = []
     returns: list[float] = []
 
@@ -119,7 +122,7 @@ def time_ours(wanted: dict[str, Any]) -> dict[str, Any]:
     steps, cpu, wall = marks[-2]
     return {
         "version": __version__,
-        "torch": torch.__version__,
+        "runs_on": f"torch {torch.__version__}",
         "steps": steps - steps0,
         "cpu_seconds": cpu - cpu0,
         "wall_seconds": wall - wall0,
@@ -128,13 +131,15 @@ def time_ours(wanted: dict[str, Any]) -> dict[str, Any]:
 
 
 def compare(options: argparse.Namespace) -> None:
-    """Time both in turn and print how they compare."""
-    skipped = []
-    if not options.peers.exists():
-        skipped = [
-            f"{PEER}: skipped, there is no {options.peers}. Make it with `python -m venv .peers && "
-            ".peers/bin/pip install -r benchmarks/peers.txt`, or name the Python of another environment with --peers."
-        ]
+    """Time all in turn and print how they compare."""
+    pythons = dict(zip(PEERS, (options.peers, options.peers_sbx)))
+    skipped = [
+        f"{peer}: skipped, there is no {python}. Make it with `python -m venv .{PEER_LISTS[peer].removesuffix('.txt')} && "
+        f".{PEER_LISTS[peer].removesuffix('.txt')}/bin/pip install -r benchmarks/{PEER_LISTS[peer]}`, or name the Python of "
+        f"another environment with --{PEER_LISTS[peer].removesuffix('.txt').replace('_', '-')}."
+        for peer, python in pythons.items()
+        if not python.exists()
+    ]
     rows, summary = [], {}
     tasks = {algo: TASKS[algo] for algo in options.algos}
     for algo, task in tasks.items():
@@ -144,10 +149,11 @@ def compare(options: argparse.Namespace) -> None:
         wanted["count_from"] = wanted["warmup_steps"] + 250
         runs: dict[str, list[dict[str, Any]]] = {}
         for repeat in range(options.repeats):
-            order = json.dumps(wanted | {"seed": repeat})
-            contenders = {OURS: [sys.executable, __file__, "--time-ours", order]}
-            if not skipped:
-                contenders[PEER] = [str(options.peers), str(PEER_FILE), order]
+            order = wanted | {"seed": repeat}
+            contenders = {OURS: [sys.executable, __file__, "--time-ours", json.dumps(order)]}
+            for peer, python in pythons.items():
+                if python.exists():
+                    contenders[peer] = [str(python), str(PEER_FILE), json.dumps(order | {"library": PEERS[peer]})]
             commands = list(contenders.values())
             done = run_json_together(commands) if options.together else map(run_json, commands)
             for name, run in zip(contenders, done):
@@ -167,7 +173,7 @@ def compare(options: argparse.Namespace) -> None:
                 "steps_per_second": Spread.of(wall)._asdict(),
                 "ours_is_faster_by": ratio._asdict(),
             }
-            label = f"{algo}, {task['env']}: {name} {each[0]['version']}, torch {each[0]['torch']}"
+            label = f"{algo}, {task['env']}: {name} {each[0]['version']}, {each[0]['runs_on']}"
             rows.append(
                 [label, f"{Spread.of(cpu):,.0f}", f"{Spread.of(wall):,.0f}", f"{ratio:.2f}x", f"{last.median:.0f}"]
             )
@@ -176,7 +182,7 @@ def compare(options: argparse.Namespace) -> None:
         print(json.dumps({"repeats": options.repeats, "runs": summary, "skipped": skipped, "facts": known}))
         return
     head = ["", "steps per CPU-second", "steps per second (wall)", "ours is faster by", "return at the end"]
-    turns = "turns, both at the same time on one core" if options.together else "alternating runs"
+    turns = "turns, all at the same time on one core" if options.together else "alternating runs"
     texts = [f"Median (range) of {options.repeats} {turns}."]
     texts += [
         f"{algo}: {', '.join(f'{key} {value}' for key, value in {**SHARED, **task}.items())}."
@@ -193,6 +199,9 @@ def main() -> None:
     parser.add_argument(
         "--peers", type=Path, default=Path(".peers/bin/python"), help="Python of the peers' environment"
     )
+    parser.add_argument(
+        "--peers-sbx", type=Path, default=Path(".peers_sbx/bin/python"), help="Python of SBX's environment"
+    )
     parser.add_argument("--repeats", type=int, default=5, help="alternating runs of each")
     parser.add_argument("--algos", nargs="+", choices=TASKS, default=list(TASKS), help="which of them")
     parser.add_argument("--steps", type=int, help="environment steps of a run (SAC and TD3 2,500, DQN 16,000)")
@@ -200,7 +209,7 @@ def main() -> None:
     parser.add_argument(
         "--together",
         action="store_true",
-        help="run both of a turn at the same time on the core: fairer on a busy machine",
+        help="run all of a turn at the same time on the core: fairer on a busy machine",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument(

@@ -1,16 +1,15 @@
-"""Time SAC, TD3 or DQN of Stable-Baselines3; runs in the peers' environment and knows nothing of ours. Prints one JSON line.
+"""Time SAC, TD3 or DQN of Stable-Baselines3 or SBX, the same in JAX; runs in the peers' environment and prints one JSON line.
 
-Usage: sb3_off_policy.py '{"algo": "sac", ...}', as ``off_policy_speed.py`` calls it.
+Usage: sb3_off_policy.py '{"library": "sbx", "algo": "sac", ...}', as ``off_policy_speed.py`` calls it.
 """
 
+import importlib
 import json
 import sys
 import time
 
 import numpy as np
-import stable_baselines3
 import torch
-from stable_baselines3 import DQN, SAC, TD3
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.noise import NormalActionNoise
@@ -33,6 +32,7 @@ class Clock(BaseCallback):
 def main():
     wanted = json.loads(sys.argv[1])
     torch.set_num_threads(1)
+    library = importlib.import_module(wanted["library"])
     shared = {
         "learning_rate": wanted["learning_rate"],
         "buffer_size": wanted["capacity"],
@@ -43,15 +43,21 @@ def main():
         "gradient_steps": round(wanted["updates_per_step"] * wanted["train_every"]),
         "policy_kwargs": {"net_arch": list(wanted["hidden"])},
         "seed": wanted["seed"],
-        "device": "cpu",
         "verbose": 0,
     }
+    if wanted["library"] == "stable_baselines3":
+        shared["device"] = "cpu"
+        if wanted["algo"] == "dqn":  # SBX has no such limit
+            shared["max_grad_norm"] = 10.0
+        runs_on = f"torch {torch.__version__}"
+    else:
+        runs_on = f"jax {importlib.import_module('jax').__version__}"
     env = make_vec_env(wanted["env"], n_envs=1, seed=wanted["seed"])
     if wanted["algo"] == "sac":
-        model = SAC("MlpPolicy", env, tau=wanted["polyak"], **shared)
+        model = library.SAC("MlpPolicy", env, tau=wanted["polyak"], **shared)
     elif wanted["algo"] == "td3":
         size = env.action_space.shape[0]
-        model = TD3(
+        model = library.TD3(
             "MlpPolicy",
             env,
             tau=wanted["polyak"],
@@ -60,14 +66,13 @@ def main():
             **shared,
         )
     else:
-        model = DQN(
+        model = library.DQN(
             "MlpPolicy",
             env,
             target_update_interval=round(wanted["target_every"] / wanted["updates_per_step"]),
             exploration_fraction=wanted["exploration"],
             exploration_initial_eps=wanted["epsilon"],
             exploration_final_eps=wanted["epsilon_end"],
-            max_grad_norm=10.0,
             **shared,
         )
     clock = Clock()
@@ -79,8 +84,8 @@ def main():
     print(
         json.dumps(
             {
-                "version": stable_baselines3.__version__,
-                "torch": torch.__version__,
+                "version": library.__version__,
+                "runs_on": runs_on,
                 "steps": steps - steps0,
                 "cpu_seconds": cpu - cpu0,
                 "wall_seconds": wall - wall0,
