@@ -20,13 +20,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 import tyro
 from torch import Tensor
 
 from cumulant.data.replay import Replay, ReplayConfig, Transitions
+from cumulant.engine.compiled_dqn import choose_engine
+from cumulant.engine.compiled_sac import CompiledSAC, obstacle
 from cumulant.engine.constraint import ConstraintConfig, Multiplier
 from cumulant.engine.evaluate import Keeper, episode_metrics
 from cumulant.engine.policy import Policy
@@ -102,6 +104,8 @@ class Config:
     """Episodes of each of them."""
     device: str = "cpu"
     """Where the networks live: cpu, cuda or mps."""
+    engine: Literal["auto", "torch", "compiled"] = "auto"
+    """What computes: compiled code is faster on perceptrons; auto takes it where it can."""
 
     def __post_init__(self) -> None:
         for name in ("total_steps", "num_envs", "horizon", "batch_size", "eval_episodes"):
@@ -158,13 +162,46 @@ def train(config: Config, run: Run) -> Policy:
     eval_every = max(1, config.eval_every_steps // steps_per_iteration if config.eval_every_steps else total // 20)
     entropy_wanted = wanted_entropy(config, actor)
 
+    possible, why = choose_engine(config.engine, obstacle(actor, critics, config.weight_decay), "sac", __name__)
+    run.note(why)
+    compiled = None
+    if possible:
+        optimizers = actor_optimizer, critics_optimizer, temperature_optimizer
+        wanted = entropy_wanted if config.temperature is None else None
+        compiled = CompiledSAC(actor, critics, slow_flat.parameter, optimizers, config.polyak, wanted)
+
     def updates_after(steps: int) -> int:
         return int(max(0, steps - config.warmup_steps) * config.updates_per_step)
+
+    def learn(batch: Transitions, next_noise: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Take an update; return the critics' loss, the policy's, its entropy and the mean value, and how wrong each was."""
+        target = targets(actor, slow_critics, temperature, batch, next_noise)
+        encoded = actor.encode(batch.obs)
+        q = of_action(critics, encoded, batch.action)
+        loss = value_loss(q, target)  # [N, M]
+        critic_loss = (loss if batch.weight is None else loss * batch.weight).mean(1).sum()
+        critics_flat.zero_grad()
+        critic_loss.backward()
+        critics_optimizer.step()
+
+        with frozen(critics):
+            loss, entropy = policy_loss(actor, critics, temperature, multiplier, encoded, noise)
+        actor_flat.zero_grad()
+        loss.mean().backward()
+        actor_optimizer.step()
+
+        if config.temperature is None:
+            temperature_flat.zero_grad()
+            temperature_loss(temperature.log, entropy, entropy_wanted).mean().backward()
+            temperature_optimizer.step()
+        slow_flat.parameter.data.lerp_(critics_flat.parameter.data, config.polyak)
+        measured = torch.stack([critic_loss.detach(), loss.detach().mean(), entropy.mean(), q.detach()[:2].mean()])
+        return measured, (q.detach() - target).abs().mean(0)
 
     for iteration in run.iterations(total):
         weight_power = linear(config.replay.weight_power, config.replay.weight_power_end, iteration / total)
         action_noise = actor.head.noise((config.horizon, config.num_envs), act_rng).to(config.device)
-        critic_losses, policy_losses, entropies, values = [], [], [], []
+        measures = []
 
         for step in range(config.horizon):
             steps = iteration * steps_per_iteration + (step + 1) * config.num_envs
@@ -188,43 +225,17 @@ def train(config: Config, run: Run) -> Policy:
             for batch, (next_noise, now_noise) in zip(
                 drawn.split(config.batch_size), noise.split(config.batch_size, dim=1)
             ):
-                target = targets(actor, slow_critics, temperature, batch, next_noise)
-                encoded = actor.encode(batch.obs)
-                q = of_action(critics, encoded, batch.action)
-                loss = value_loss(q, target)  # [N, M]
-                critic_loss = (loss if batch.weight is None else loss * batch.weight).mean(1).sum()
-                critics_flat.zero_grad()
-                critic_loss.backward()
-                critics_optimizer.step()
-
-                with frozen(critics):
-                    loss, entropy = policy_loss(actor, critics, temperature, multiplier, encoded, now_noise)
-                actor_flat.zero_grad()
-                loss.mean().backward()
-                actor_optimizer.step()
-
-                if config.temperature is None:
-                    temperature_flat.zero_grad()
-                    temperature_loss(temperature.log, entropy, entropy_wanted).mean().backward()
-                    temperature_optimizer.step()
-                slow_flat.parameter.data.lerp_(critics_flat.parameter.data, config.polyak)
+                measured, error = (learn if compiled is None else compiled.learn)(batch, next_noise, now_noise)
                 if batch.weight is not None:
-                    replay.prioritise(batch.slot, (q.detach() - target).abs().mean(0).cpu().numpy())
-            critic_losses.append(critic_loss.detach())
-            policy_losses.append(loss.detach().mean())
-            entropies.append(entropy.mean())
-            values.append(q.detach()[:2].mean())
+                    replay.prioritise(batch.slot, torch.as_tensor(error).cpu().numpy())
+            measures.append(torch.as_tensor(measured))
 
         metrics = episode_metrics(envs)
         multiplier.update(metrics)
-        if values:
-            metrics |= {
-                "loss/value": mean(critic_losses),
-                "loss/policy": mean(policy_losses),
-                "value/mean": mean(values),
-                "policy/entropy": mean(entropies),
-                "policy/temperature": temperature().item(),
-            }
+        if measures:
+            names = ("loss/value", "loss/policy", "policy/entropy", "value/mean")
+            metrics |= dict(zip(names, torch.stack(measures).mean(0).tolist()))
+            metrics["policy/temperature"] = temperature().item()
         run.log(steps=(iteration + 1) * steps_per_iteration, **metrics, **multiplier.metrics())
         if (iteration + 1) % eval_every == 0 or iteration + 1 == total:
             keeper.update()
@@ -288,8 +299,3 @@ def worth_of(q: Tensor, multiplier: Multiplier) -> Tensor:
     """Return the smaller of two critics' values, less the priced cost if there is a limit on it."""
     worth = q[:2].amin(0)
     return penalised(worth, q[2], multiplier.value) if multiplier.active else worth
-
-
-def mean(numbers: list[Tensor]) -> float:
-    """Return the mean of scalar tensors."""
-    return torch.stack(numbers).mean().item()

@@ -19,25 +19,28 @@ from cumulant.nn.flat import Flat, FlatAdam
 from cumulant.nn.q_network import QNetwork
 
 
-def use_compiled(engine: str, net: QNetwork, module: str) -> tuple[bool, str]:
-    """Decide whether the compiled engine takes a network, and say why.
+def choose_engine(engine: str, why_not: str, algorithm: str, module: str) -> tuple[bool, str]:
+    """Decide whether the compiled engine of an algorithm is taken, and say why.
 
     Args:
         engine: What was asked for: "auto", "torch" or "compiled".
-        net: The network.
-        module: Name of the module that asks. The compiled code does what our own ``dqn`` says, whatever a copy of it says.
+        why_not: What it lacks for these networks; "" for nothing.
+        algorithm: Short name.
+        module: Name of the module that asks. Compiled code does what our own algorithm says, whatever a copy of it says.
 
     Returns:
-        Whether it does, and a line for people.
+        Whether it is, and a line for people.
 
     Raises:
         ConfigError: If "compiled" was asked for and cannot be (message says why not).
     """
     if engine == "torch":
         return False, "engine: torch, as asked for"
-    if engine == "auto" and module != "cumulant.algos.dqn":
-        return False, "engine: torch, because this is a copy of dqn, and compiled code would not follow its edits"
-    why_not = _obstacle(net)
+    if engine == "auto" and module != f"cumulant.algos.{algorithm}":
+        return (
+            False,
+            f"engine: torch, because this is a copy of {algorithm}, and compiled code would not follow its edits",
+        )
     if why_not and engine == "compiled":
         raise ConfigError(f"engine = compiled: it has no {why_not}; leave it to auto, which takes torch")
     if why_not:
@@ -45,7 +48,7 @@ def use_compiled(engine: str, net: QNetwork, module: str) -> tuple[bool, str]:
     return True, "engine: compiled, for perceptrons on vectors on the CPU"
 
 
-def _obstacle(net: QNetwork) -> str:
+def obstacle(net: QNetwork) -> str:
     """Return what the compiled engine lacks for a network; "" for nothing."""
     device = net.support.device.type
     if device != "cpu":

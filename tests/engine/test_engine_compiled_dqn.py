@@ -7,13 +7,17 @@ import pytest
 import torch
 
 from cumulant import api
-from cumulant.engine.compiled_dqn import CompiledDQN, use_compiled
+from cumulant.engine.compiled_dqn import CompiledDQN, choose_engine, obstacle
 from cumulant.engine.vector import make_vector
 from cumulant.errors import ConfigError
 from cumulant.nn.flat import Flat, FlatAdam
 from cumulant.nn.q_network import QNetwork
 
 DQN = "cumulant.algos.dqn"
+
+
+def use_compiled(engine, net, module):
+    return choose_engine(engine, obstacle(net), "dqn", module)
 
 
 def network(env="cartpole", **fields):
