@@ -23,7 +23,7 @@ def rows(run):
 
 
 def test_updates_are_those_of_autograd(algo, env, train_one, monkeypatch):
-    fields = {**FIELDS, "total_steps": 64} | ({"engine": "torch"} if algo == "dqn" else {})
+    fields = {**FIELDS, "total_steps": 64} | ({"engine": "torch"} if algo in ("dqn", "sac") else {})
     by_hand = train_one(algo, env, **fields, name="by_hand")
     monkeypatch.setattr(backward, "_available", False)
     by_autograd = train_one(algo, env, **fields, name="by_autograd")

@@ -15,6 +15,7 @@ import compare_passes
 import compare_ppo
 import compare_products
 import compare_rollout
+import compare_sac
 import compare_tree
 import numpy as np
 import pytest
@@ -88,6 +89,7 @@ TWINS = {
     **compare_ppo.TWINS,
     **compare_rollout.TWINS,
     **compare_products.TWINS,
+    **compare_sac.TWINS,
     **compare_tree.TWINS,
 }
 
@@ -204,6 +206,7 @@ LOOPS = {
     **compare_passes.LOOPS,
     **compare_ppo.LOOPS,
     **compare_rollout.LOOPS,
+    **compare_sac.LOOPS,
     **compare_tree.LOOPS,
 }
 
