@@ -8,6 +8,8 @@ Axes: M remembered transitions, A action dimensions.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import nn
@@ -91,7 +93,8 @@ class CompiledSAC:
         if self.entropy_wanted is None:
             self.optimizers[2].steps = 0
         optimizer = self.optimizers[0]
-        sac.update(
+        update: Any = sac.update  # so many arguments, some of them in tuples, are beyond the type checker
+        update(
             *vectors[0], *vectors[1], self.slow.detach().numpy(), *vectors[2], optimizer.steps,
             float(optimizer.learning_rate), float(optimizer.eps), self.polyak, self.entropy_wanted is not None,
             float(self.entropy_wanted or 0.0), self.starts, self.actor_sizes, self.critic_sizes, self.kind,
