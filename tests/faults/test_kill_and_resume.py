@@ -37,7 +37,7 @@ CASES = {
         "--warmup-steps", "100", "--batch-size", "16", "--eval-episodes", "3",
     ],
     "sac, compiled": [
-        "sac", "Pendulum-v1", "--total-steps", "3000", "--num-envs", "3", "--horizon", "20", "--hidden", "16", "16",
+        "sac", "Pendulum-v1", "--total-steps", "1500", "--num-envs", "3", "--horizon", "20", "--hidden", "16", "16",
         "--warmup-steps", "100", "--batch-size", "16", "--eval-episodes", "3", "--prioritised", "--engine", "compiled",
     ],
     "q_learning, own environment": ["q_learning", f"{TOYS}:Corridor", "--total-steps", "60000", "--eval-episodes", "3"],
