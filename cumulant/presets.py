@@ -145,9 +145,9 @@ PRESETS: dict[tuple[str, str], Preset] = {
     ),
     ("alphazero", "connect_four"): Preset(
         config={"total_steps": 450_000, "play": {"opening_moves": 8}, "replay": {"passes": 4.0, "value_mix": 0.5}},
-        seen="with 100 simulations 87.8 % of moves keep the value in random play, 82.9 % in strong play (one seed); "
-        "about 15 minutes of one core",
-        how="cumulant train alphazero connect_four",
+        seen="with 100 simulations 89.6 % of moves keep the value in random play (90.2, 89.3, 89.3), 87.3 % in strong play "
+        "(86.3, 87.8, 87.8), over 3 seeds; about 20 minutes of one core each",
+        how="cumulant train alphazero connect_four --seeds 3",
     ),
     ("alphazero", "tictactoe"): Preset(
         config={
