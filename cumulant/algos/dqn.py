@@ -25,7 +25,8 @@ import torch
 import tyro
 
 from cumulant.data.replay import Replay, ReplayConfig, Transitions
-from cumulant.engine.compiled_dqn import CompiledDQN, choose_engine, obstacle
+from cumulant.engine.choice import choose_engine
+from cumulant.engine.compiled_dqn import CompiledDQN, obstacle
 from cumulant.engine.evaluate import Keeper, episode_metrics
 from cumulant.engine.persistence import Persistence
 from cumulant.engine.policy import Policy
@@ -207,7 +208,7 @@ def train(config: Config, run: Run) -> Policy:
     total = -(-config.total_steps // steps_per_iteration)
     eval_every = max(1, config.eval_every_steps // steps_per_iteration if config.eval_every_steps else total // 20)
 
-    possible, why = choose_engine(config.engine, obstacle(net), "dqn", __name__)
+    possible, why = choose_engine(config.engine, obstacle(net), __name__)
     run.note(why)
     compiled = CompiledDQN(net, slow, optimizer, config.double, config.max_grad_norm) if possible else None
 

@@ -27,7 +27,7 @@ import tyro
 from torch import Tensor
 
 from cumulant.data.replay import Replay, ReplayConfig, Transitions
-from cumulant.engine.compiled_dqn import choose_engine
+from cumulant.engine.choice import choose_engine
 from cumulant.engine.compiled_sac import CompiledSAC, obstacle
 from cumulant.engine.constraint import ConstraintConfig, Multiplier
 from cumulant.engine.evaluate import Keeper, episode_metrics
@@ -162,7 +162,7 @@ def train(config: Config, run: Run) -> Policy:
     eval_every = max(1, config.eval_every_steps // steps_per_iteration if config.eval_every_steps else total // 20)
     entropy_wanted = wanted_entropy(config, actor)
 
-    possible, why = choose_engine(config.engine, obstacle(actor, critics, config.weight_decay), "sac", __name__)
+    possible, why = choose_engine(config.engine, obstacle(actor, critics, config.weight_decay), __name__)
     run.note(why)
     compiled = None
     if possible:

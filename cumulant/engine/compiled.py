@@ -17,10 +17,10 @@ import torch
 from torch import nn
 
 from cumulant.engine import native
+from cumulant.engine.choice import choose_engine
 from cumulant.engine.vector import VectorEnv
 from cumulant.envs.batched import Batch
 from cumulant.envs.counter_rng import episode_keys
-from cumulant.errors import ConfigError
 from cumulant.kernels import perceptron, ppo
 from cumulant.kernels.rollout import Policy, Steps
 from cumulant.nn.actor_critic import ActorCritic
@@ -34,35 +34,13 @@ MEASURES = ("loss/policy", "loss/value", "loss/grad_norm", "policy/entropy", "po
 
 
 def use_compiled(engine: str, net: ActorCritic, envs: VectorEnv, module: str) -> tuple[bool, str]:
-    """Decide whether the compiled engine takes a network, and say why.
-
-    Args:
-        engine: What was asked for: "auto", "torch" or "compiled".
-        net: The network.
-        envs: The environments.
-        module: Name of the module that asks. The compiled code does what our own algorithm says, whatever a copy of it says.
-
-    Returns:
-        Whether it does, and a line for people.
-
-    Raises:
-        ConfigError: If "compiled" was asked for and cannot be (message says why not).
-    """
-    if engine == "torch":
-        return False, "engine: torch, as asked for"
-    if engine == "auto" and not module.startswith("cumulant.algos."):
-        return (
-            False,
-            "engine: torch, because this is a copy of an algorithm, and compiled code would not follow its edits",
-        )
-    why_not = _obstacle(net)
-    if why_not and engine == "compiled":
-        raise ConfigError(f"engine = compiled: it has no {why_not}; leave it to auto, which takes torch")
-    if why_not:
-        return False, f"engine: torch, because the compiled one has no {why_not}"
+    """Decide as ``choose_engine`` does whether the compiled engine takes a network, and say how environments are stepped."""
+    possible, why = choose_engine(engine, _obstacle(net), module)
+    if not possible:
+        return False, why
     stepped = native.obstacle(envs)
     rollouts = f"steps from Python, because {stepped}" if stepped else "whole rollouts in one call"
-    return True, f"engine: compiled, for perceptrons on vectors on the CPU; {rollouts}"
+    return True, f"{why}; {rollouts}"
 
 
 def _obstacle(net: ActorCritic) -> str:

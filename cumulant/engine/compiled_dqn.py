@@ -13,39 +13,9 @@ import torch
 from torch import nn
 
 from cumulant.data.replay import Transitions
-from cumulant.errors import ConfigError
 from cumulant.kernels import dqn, perceptron
 from cumulant.nn.flat import Flat, FlatAdam
 from cumulant.nn.q_network import QNetwork
-
-
-def choose_engine(engine: str, why_not: str, algorithm: str, module: str) -> tuple[bool, str]:
-    """Decide whether the compiled engine of an algorithm is taken, and say why.
-
-    Args:
-        engine: What was asked for: "auto", "torch" or "compiled".
-        why_not: What it lacks for these networks; "" for nothing.
-        algorithm: Short name.
-        module: Name of the module that asks. Compiled code does what our own algorithm says, whatever a copy of it says.
-
-    Returns:
-        Whether it is, and a line for people.
-
-    Raises:
-        ConfigError: If "compiled" was asked for and cannot be (message says why not).
-    """
-    if engine == "torch":
-        return False, "engine: torch, as asked for"
-    if engine == "auto" and module != f"cumulant.algos.{algorithm}":
-        return (
-            False,
-            f"engine: torch, because this is a copy of {algorithm}, and compiled code would not follow its edits",
-        )
-    if why_not and engine == "compiled":
-        raise ConfigError(f"engine = compiled: it has no {why_not}; leave it to auto, which takes torch")
-    if why_not:
-        return False, f"engine: torch, because the compiled one has no {why_not}"
-    return True, "engine: compiled, for perceptrons on vectors on the CPU"
 
 
 def obstacle(net: QNetwork) -> str:

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from cumulant import api
-from cumulant.engine.compiled_dqn import CompiledDQN, choose_engine, obstacle
+from cumulant.engine.choice import choose_engine
+from cumulant.engine.compiled_dqn import CompiledDQN, obstacle
 from cumulant.engine.vector import make_vector
 from cumulant.errors import ConfigError
 from cumulant.nn.flat import Flat, FlatAdam
@@ -17,7 +18,7 @@ DQN = "cumulant.algos.dqn"
 
 
 def use_compiled(engine, net, module):
-    return choose_engine(engine, obstacle(net), "dqn", module)
+    return choose_engine(engine, obstacle(net), module)
 
 
 def network(env="cartpole", **fields):

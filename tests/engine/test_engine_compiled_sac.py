@@ -7,7 +7,7 @@ import torch
 from gymnasium import spaces
 
 from cumulant import api
-from cumulant.engine.compiled_dqn import choose_engine
+from cumulant.engine.choice import choose_engine
 from cumulant.engine.compiled_sac import obstacle
 from cumulant.nn.actor import Actor
 from cumulant.nn.q_critic import QCritics
@@ -33,7 +33,7 @@ def test_what_it_cannot_do_is_named(found, network, critics, weight_decay, missi
     why_not = obstacle(Actor(*found, **shape), QCritics(*found, critics, **shape), weight_decay)
     assert why_not.startswith(missing)
     assert bool(why_not) == bool(missing)
-    possible, line = choose_engine("auto", why_not, "sac", "cumulant.algos.sac")
+    possible, line = choose_engine("auto", why_not, "cumulant.algos.sac")
     assert possible == (not missing)
     assert line.startswith("engine: compiled" if possible else "engine: torch, because the compiled one has no ")
 
