@@ -36,7 +36,7 @@ class Packing:
         count, values = len(planes), self.shape[0] * self.shape[1]
         planes = np.ascontiguousarray(planes, np.float32).reshape(count, *self.shape)
         if not self.game.two_valued:
-            return planes.reshape(count, values).view(np.uint8)
+            return planes.reshape(count, values).copy().view(np.uint8)  # the caller may use its array again
         high, low = planes.max(2, initial=0.0), planes.min(2, initial=0.0)
         scale = np.where(high > 0.0, high, low)
         bits = planes != 0.0

@@ -43,7 +43,7 @@ def plan(
     >>> from cumulant.envs.gridworlds import FourRooms
     >>> mdp = FourRooms().mdp()
     >>> problem = as_game(mdp, longest=6, gamma=0.9, start=101)
-    >>> plan(problem).reward == mdp.value_iteration(0.9)[101].max()
+    >>> bool(plan(problem).reward == mdp.value_iteration(0.9)[101].max())
     True
     """
     search = Search(problem, config or EXPLORING, 1, evaluate or _nothing(problem), simulations)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from cumulant.kernels.perceptron import BLOCK, F32, FAST, ONE, RELU, ZERO, adam, backward, clip_grad_norm, forward
+from cumulant.kernels.perceptron import BLOCK, F32, ONE, RELU, ZERO, adam, backward, clip_grad_norm, forward
 from cumulant.kernels.tabular import q_learning_target
 from cumulant.kernels.twins import loop, twin
 
@@ -42,7 +42,7 @@ def fill(obs, first, m, num_in, block):  # type: ignore[no-untyped-def]
 
 
 @twin("cumulant.nn.q_network.QNetwork")
-@njit(cache=True, error_model="numpy", fastmath=FAST)
+@njit(cache=True, error_model="numpy")
 def values(vector, sizes, dueling, num_actions, obs, block, q):  # type: ignore[no-untyped-def]
     """Write the value of each action, -inf for one that is forbidden.
 
@@ -108,7 +108,7 @@ def targets(  # type: ignore[no-untyped-def]
 
 
 @loop(forward, backward, huber_loss)
-@njit(cache=True, error_model="numpy", fastmath=FAST)
+@njit(cache=True, error_model="numpy")
 def minibatch_gradient(  # type: ignore[no-untyped-def]
     vector, sizes, dueling, num_actions, obs, action, target, weight, start, stop, block, delta, grad, error
 ):

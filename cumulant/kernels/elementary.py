@@ -14,9 +14,6 @@ from numba.extending import intrinsic
 
 from cumulant.kernels.twins import twin
 
-EXACT = {
-    "contract"
-}  # a product and a sum may be one instruction; nothing is reordered, so that results never depend on the rest
 F32, I32 = np.float32, np.int32
 _ONE, _HALF, _ZERO = F32(1.0), F32(0.5), F32(0.0)
 
@@ -64,7 +61,7 @@ _bits_of = _same_bits(types.int32, types.float32, ir.IntType(32))
 
 
 @twin("torch.tanh")
-@njit(cache=True, error_model="numpy", fastmath=EXACT)
+@njit(cache=True, error_model="numpy")
 def tanh(row):  # type: ignore[no-untyped-def]
     """Replace the numbers of a row ``[N]`` by their hyperbolic tangents.
 
@@ -80,7 +77,7 @@ def tanh(row):  # type: ignore[no-untyped-def]
 
 
 @twin("torch.exp")
-@njit(cache=True, error_model="numpy", fastmath=EXACT)
+@njit(cache=True, error_model="numpy")
 def exp(row):  # type: ignore[no-untyped-def]
     """Replace the numbers of a row ``[N]`` by their exponentials; what is no normal number any more is 0.
 
@@ -103,7 +100,7 @@ def exp(row):  # type: ignore[no-untyped-def]
 
 
 @twin("torch.log")
-@njit(cache=True, error_model="numpy", fastmath=EXACT)
+@njit(cache=True, error_model="numpy")
 def log(row):  # type: ignore[no-untyped-def]
     """Replace the numbers of a row ``[N]``, all normal and positive, by their natural logarithms.
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from numba import njit
 
-from cumulant.kernels.perceptron import BLOCK, FAST, forward, propagate
+from cumulant.kernels.perceptron import BLOCK, forward, propagate
 from cumulant.kernels.twins import loop
 
 
 @loop(forward)
-@njit(cache=True, error_model="numpy", fastmath=FAST)
+@njit(cache=True, error_model="numpy")
 def run(vector, starts, sizes, kind, x, blocks, out):  # type: ignore[no-untyped-def]
     """Write the outputs ``[N, M, J]`` for rows ``x``, and keep what ``run_back`` needs.
 
@@ -43,7 +43,7 @@ def run(vector, starts, sizes, kind, x, blocks, out):  # type: ignore[no-untyped
 
 
 @loop(propagate)
-@njit(cache=True, error_model="numpy", fastmath=FAST)
+@njit(cache=True, error_model="numpy")
 def run_back(vector, starts, sizes, kind, blocks, slope, delta, weights, grad, inputs, to_x):  # type: ignore[no-untyped-def]
     """Add the gradients of parameters and inputs, those that are wanted, given that of the outputs.
 

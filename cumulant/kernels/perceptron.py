@@ -18,14 +18,14 @@ import math
 import numpy as np
 from numba import njit
 
-from cumulant.kernels.elementary import EXACT, F32, tanh
+from cumulant.kernels.elementary import F32, tanh
 from cumulant.kernels.products import LANES, add_outer, affine, to_inputs
 from cumulant.kernels.twins import loop, twin
 
 BLOCK = 128  # samples at once: the activations of a layer stay in the fastest cache
 RELU, TANH = 0, 1
-# Sums may be ordered as is fastest; infinities and NaN keep their meaning.
-FAST = {"reassoc", "contract", "nsz", "arcp"}
+# No kernel has fast-math flags. What a compiler makes of them depends on what it inlines, and code that comes from the cache is
+# not inlined: the first process and the second one would differ in the last bits, and a run would not resume exactly.
 ONE, ZERO = F32(1.0), F32(0.0)
 _LINE = 64  # bytes of a cache line, which a load should not straddle
 
@@ -44,7 +44,7 @@ def block_of(rows, samples):  # type: ignore[no-untyped-def]
 
 
 @twin("cumulant.nn.mlp.mlp")
-@njit(cache=True, error_model="numpy", fastmath=EXACT)
+@njit(cache=True, error_model="numpy")
 def forward(vector, start, sizes, kind, m, block):  # type: ignore[no-untyped-def]
     """Run a perceptron on the first m columns of a block, whose first rows hold the inputs; the last rows get the outputs.
 
@@ -77,14 +77,14 @@ def forward(vector, start, sizes, kind, m, block):  # type: ignore[no-untyped-de
 
 
 @twin("cumulant.nn.backward.Pass")
-@njit(cache=True, error_model="numpy", fastmath=FAST)
+@njit(cache=True, error_model="numpy")
 def backward(vector, start, sizes, kind, m, block, delta, grad):  # type: ignore[no-untyped-def]
     """Add the gradient of a perceptron's parameters to ``grad``, given that of its outputs; see ``propagate``."""
     propagate(vector, start, sizes, kind, m, block, delta, True, grad, False)
 
 
 @twin("cumulant.nn.backward.Perceptron")
-@njit(cache=True, error_model="numpy", fastmath=FAST)
+@njit(cache=True, error_model="numpy")
 def propagate(vector, start, sizes, kind, m, block, delta, weights, grad, inputs):  # type: ignore[no-untyped-def]
     """Go backwards through a perceptron, given the gradient of its outputs, for as much as is wanted.
 
@@ -128,7 +128,7 @@ def propagate(vector, start, sizes, kind, m, block, delta, weights, grad, inputs
 
 
 @twin("cumulant.nn.flat.Flat")
-@njit(cache=True, error_model="numpy", fastmath=FAST)
+@njit(cache=True, error_model="numpy")
 def clip_grad_norm(grad, limit):  # type: ignore[no-untyped-def]
     """Scale a gradient ``[P]`` down to a norm of at most ``limit``; return the norm before."""
     total = ZERO
@@ -143,7 +143,7 @@ def clip_grad_norm(grad, limit):  # type: ignore[no-untyped-def]
 
 
 @twin("cumulant.nn.flat.FlatAdam")
-@njit(cache=True, error_model="numpy", fastmath=FAST)
+@njit(cache=True, error_model="numpy")
 def adam(vector, grad, mean, square, steps, learning_rate, eps):  # type: ignore[no-untyped-def]
     """Take step number ``steps``, from 1, of Adam with averages of 0.9 and 0.999; all arrays are ``[P]``."""
     keep_mean, keep_square = F32(0.9), F32(0.999)
@@ -159,7 +159,7 @@ def adam(vector, grad, mean, square, steps, learning_rate, eps):  # type: ignore
 
 
 @twin("cumulant.nn.flat.FlatRMSProp")
-@njit(cache=True, error_model="numpy", fastmath=FAST)
+@njit(cache=True, error_model="numpy")
 def rmsprop(vector, grad, square, learning_rate, decay, eps):  # type: ignore[no-untyped-def]
     """Take a step of RMSProp whose running mean square keeps ``decay``; all arrays are ``[P]``."""
     keep, size, small = F32(decay), F32(learning_rate), F32(eps)

@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 
 from cumulant.kernels.elementary import F32, exp, log
-from cumulant.kernels.perceptron import BLOCK, FAST, ONE, ZERO, backward, block_of, forward
+from cumulant.kernels.perceptron import BLOCK, ONE, ZERO, backward, block_of, forward
 from cumulant.kernels.twins import loop, twin
 
 HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
@@ -24,7 +24,7 @@ NUM_ROWS = 10
 
 
 @loop(exp, log)
-@njit(cache=True, error_model="numpy", fastmath=FAST)
+@njit(cache=True, error_model="numpy")
 def _categorical(head, probability, rows, m):  # type: ignore[no-untyped-def]
     """Make logits ``[A, m]`` log-probabilities, and write probabilities, entropies and log-probabilities of the choices."""
     largest, total, spread = rows[_LARGEST], rows[_TOTAL], rows[_SPREAD]
@@ -68,7 +68,7 @@ def room_of(actor_sizes, critic_sizes):  # type: ignore[no-untyped-def]
 
 
 @loop(forward, backward, exp, _categorical)
-@njit(cache=True, error_model="numpy", fastmath=FAST)
+@njit(cache=True, error_model="numpy")
 def gradient(  # type: ignore[no-untyped-def]
     vector, starts, actor_sizes, critic_sizes, kind, continuous, index,
     obs, allowed, choice, numbers, logp_old, value_old, advantage, target, middle, scale, share,

@@ -15,8 +15,8 @@ import numpy as np
 from numba import njit
 
 from cumulant.envs.counter_rng import mix, normal, uniform
-from cumulant.kernels.elementary import EXACT, F32
-from cumulant.kernels.perceptron import FAST, ZERO, adam, clip_grad_norm, forward
+from cumulant.kernels.elementary import F32
+from cumulant.kernels.perceptron import ZERO, adam, clip_grad_norm, forward
 from cumulant.kernels.policy_gradient import GRAD_NORM, HALF_LOG_2PI, KL, gradient, room_of
 from cumulant.kernels.twins import loop, twin
 
@@ -25,7 +25,7 @@ _S11 = np.uint64(11)
 
 
 @loop(forward, uniform, normal)
-@njit(cache=True, error_model="numpy", fastmath=EXACT)
+@njit(cache=True, error_model="numpy")
 def act(  # type: ignore[no-untyped-def]
     vector, start, sizes, kind, log_std, obs, allowed, continuous, key, step, block, choice, numbers, logp
 ):
@@ -88,7 +88,7 @@ def act(  # type: ignore[no-untyped-def]
 
 
 @loop(forward)
-@njit(cache=True, error_model="numpy", fastmath=EXACT)
+@njit(cache=True, error_model="numpy")
 def values(vector, start, sizes, kind, obs, block, out):  # type: ignore[no-untyped-def]
     """Write the value of each observation: ``[N, D] -> [N]``."""
     head = block[block.shape[0] - 1]
@@ -103,7 +103,7 @@ def values(vector, start, sizes, kind, obs, block, out):  # type: ignore[no-unty
 
 
 @twin("cumulant.maths.returns.gae")
-@njit(cache=True, error_model="numpy", fastmath=FAST)
+@njit(cache=True, error_model="numpy")
 def gae(reward, value, next_value, terminated, ended, gamma, lam, advantage):  # type: ignore[no-untyped-def]
     """Write the advantages of a rollout, all arrays ``[T, B]``."""
     gamma, decay = F32(gamma), F32(gamma * lam)
@@ -118,7 +118,7 @@ def gae(reward, value, next_value, terminated, ended, gamma, lam, advantage):  #
 
 
 @twin("cumulant.algos.ppo.minibatch_loss")
-@njit(cache=True, error_model="numpy", fastmath=FAST)
+@njit(cache=True, error_model="numpy")
 def minibatch_gradient(  # type: ignore[no-untyped-def]
     vector, starts, actor_sizes, critic_sizes, kind, continuous, index,
     obs, allowed, choice, numbers, logp_old, value_old, advantage, target,
@@ -154,7 +154,7 @@ def shuffle(order, key):  # type: ignore[no-untyped-def]
 
 
 @loop(shuffle, mix, minibatch_gradient, clip_grad_norm, adam)
-@njit(cache=True, error_model="numpy", fastmath=FAST)
+@njit(cache=True, error_model="numpy")
 def update(  # type: ignore[no-untyped-def]
     vector, mean, square, steps, learning_rate, eps, starts, actor_sizes, critic_sizes, kind, continuous,
     obs, allowed, choice, numbers, logp_old, value_old, advantage, target, clip, value_clip, value_coef,

@@ -272,7 +272,7 @@ def to_inputs(weight, delta, m, out):  # type: ignore[no-untyped-def]
 
 
 @twin("torch.addmm")
-@njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
+@njit(cache=True, error_model="numpy")
 def _add_narrow(delta, x, m, total):  # type: ignore[no-untyped-def]
     """Do what ``add_outer`` does, where turning the inputs around would cost more than the products."""
     num_out, num_in = total.shape

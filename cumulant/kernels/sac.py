@@ -13,7 +13,7 @@ import math
 import numpy as np
 from numba import njit
 
-from cumulant.kernels.perceptron import BLOCK, F32, FAST, ONE, ZERO, adam, backward, forward, propagate
+from cumulant.kernels.perceptron import BLOCK, F32, ONE, ZERO, adam, backward, forward, propagate
 from cumulant.kernels.twins import loop, twin
 
 LOWEST, HIGHEST = F32(-20.0), F32(2.0)  # logarithm of a deviation
@@ -22,7 +22,7 @@ CRITIC, POLICY, ENTROPY, VALUE = range(4)  # what an update measures
 
 
 @loop()
-@njit(cache=True, error_model="numpy", fastmath=FAST)
+@njit(cache=True, error_model="numpy")
 def fill(rows, first, m, at, block):  # type: ignore[no-untyped-def]
     """Write m rows of ``[M, K]`` to K rows of a block from ``at`` on, sample by sample in columns."""
     for k in range(rows.shape[1]):
@@ -89,7 +89,7 @@ def slopes(head, noise, first, m, action, worth, at, temperature, share, delta):
 
 
 @loop(fill, forward, squash)
-@njit(cache=True, error_model="numpy", fastmath=FAST)
+@njit(cache=True, error_model="numpy")
 def targets(  # type: ignore[no-untyped-def]
     actor, slow, starts, actor_sizes, critic_sizes, kind, temperature,
     reward, next_obs, terminated, discount, noise, actor_block, block, logp, target,
@@ -133,7 +133,7 @@ def targets(  # type: ignore[no-untyped-def]
 
 
 @loop(fill, forward, backward)
-@njit(cache=True, error_model="numpy", fastmath=FAST)
+@njit(cache=True, error_model="numpy")
 def critic_gradient(  # type: ignore[no-untyped-def]
     critics, starts, sizes, kind, obs, action, target, weight, block, delta, grad, error, measured
 ):
@@ -176,7 +176,7 @@ def critic_gradient(  # type: ignore[no-untyped-def]
 
 
 @loop(fill, forward, squash, propagate, slopes, backward)
-@njit(cache=True, error_model="numpy", fastmath=FAST)
+@njit(cache=True, error_model="numpy")
 def policy_gradient(  # type: ignore[no-untyped-def]
     actor, critics, starts, actor_sizes, critic_sizes, kind, temperature, obs, noise,
     actor_block, actor_delta, blocks, delta, worth, logp, grad, measured,
@@ -236,7 +236,7 @@ def policy_gradient(  # type: ignore[no-untyped-def]
 
 
 @loop(targets, critic_gradient, policy_gradient, adam)
-@njit(cache=True, error_model="numpy", fastmath=FAST)
+@njit(cache=True, error_model="numpy")
 def update(  # type: ignore[no-untyped-def]
     actor, actor_mean, actor_square, critics, critics_mean, critics_square, slow, log_price, price_mean, price_square,
     steps, learning_rate, eps, polyak, learn_price, entropy_wanted, starts, actor_sizes, critic_sizes, kind,

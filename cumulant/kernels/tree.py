@@ -21,13 +21,12 @@ from cumulant.kernels.tree_layout import ENDED, EXPANDED, WAITING
 from cumulant.kernels.twins import loop, twin
 
 # Without reference counts, which cost half of the time: these functions make no arrays; those of games may, and are compiled
-# by themselves before (``rules.rules_of``). NaN and infinity keep their meaning.
+# by themselves before (``rules.rules_of``).
 _OPTIONS: dict[str, Any] = {
     "cache": True,
     "nogil": True,
     "_nrt": False,
     "error_model": "numpy",
-    "fastmath": {"contract", "afn", "reassoc", "arcp", "nsz"},
 }
 
 

@@ -41,10 +41,10 @@ def test_stopped_and_resumed_is_undisturbed(case, stop_at, train_one):
         if row["iteration"] == stop_at:
             raise KeyboardInterrupt
 
-    whole = train_one(algo, env, 1, **fields, name="whole")
+    whole = train_one(algo, env, 3, **fields, name="whole")
     torn = whole.with_name("torn")
     with pytest.raises(KeyboardInterrupt):
-        train_one(algo, env, 1, **fields, checkpoint_seconds=0.0, name="torn", progress=stop)
+        train_one(algo, env, 3, **fields, checkpoint_seconds=0.0, name="torn", progress=stop)
     (torn / "state" / f"{stop_at + 1:08d}.pt").unlink()  # as when it stopped between its row and its checkpoint
     again = []
     api.train_one(api.read_spec(torn), torn, resume=True, progress=lambda _, row: again.append(row["iteration"]))
@@ -56,7 +56,7 @@ def test_stopped_and_resumed_is_undisturbed(case, stop_at, train_one):
 def test_the_cases_stop_while_episodes_are_collected(train_one):
     """Otherwise the tests above would not see that unfinished episodes are saved."""
     algo, env, fields = CASES["reinforce, native"]
-    rows = [json.loads(line) for line in (train_one(algo, env, 1, **fields) / "metrics.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (train_one(algo, env, 3, **fields) / "metrics.jsonl").read_text().splitlines()]
     assert "loss/policy" not in rows[2]  # the last row before the checkpoint that is resumed
     assert "loss/policy" not in rows[11]
     assert sum("loss/policy" in row for row in rows) >= 3

@@ -51,6 +51,15 @@ def test_planes_with_more_values_are_refused_or_kept_whole():
     np.testing.assert_array_equal(packing.unpack(packing.pack(planes)), planes.reshape(7, game.num_planes, -1))
 
 
+@pytest.mark.parametrize("two_valued", [True, False])
+def test_what_was_packed_does_not_change_with_the_planes(two_valued):
+    game = replace(make_game("tictactoe"), two_valued=two_valued)
+    packing, planes = Packing(game), positions(game, 9)
+    before, rows = planes.copy(), packing.pack(planes)
+    planes[:] = 0.0  # self-play writes every move's into the same memory
+    np.testing.assert_array_equal(packing.unpack(rows), before.reshape(9, game.num_planes, -1))
+
+
 def test_a_game_that_says_the_wrong_thing_of_its_planes_is_told():
     game = make_game("tictactoe")
     planes = np.ones((1, 2, 3, 3), np.float32)

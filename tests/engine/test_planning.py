@@ -80,3 +80,8 @@ def test_rewards_may_be_of_any_size():
 def test_chance_is_refused():
     with pytest.raises(ConfigError, match="problem: chance plays a part"):
         as_game(SlipperyLake().mdp(), 20, 0.9)
+
+
+def test_a_start_that_is_no_state_is_refused():
+    with pytest.raises(ConfigError, match="start = 104: it must be one of the 104 states"):
+        as_game(FourRooms().mdp(), longest=6, gamma=0.9, start=104)

@@ -29,7 +29,7 @@ def as_game(mdp: TabularMDP, longest: int, gamma: float, start: int | None = Non
         name: What messages call it.
 
     Raises:
-        ConfigError: If chance plays a part, or a number is refused.
+        ConfigError: If chance plays a part, or a number is refused, such as a start that is no state.
 
     >>> from cumulant.envs.gridworlds import CliffWalking
     >>> game = as_game(CliffWalking().mdp(), longest=20, gamma=1.0)
@@ -46,6 +46,8 @@ def as_game(mdp: TabularMDP, longest: int, gamma: float, start: int | None = Non
         np.take_along_axis(table, likely, 2)[:, :, 0] for table in (mdp.next_obs, mdp.reward, mdp.terminated)
     )
     states, actions = leads.shape
+    if start is not None and not 0 <= start < states:
+        raise ConfigError(f"{name}: start = {start}: it must be one of the {states} states, 0 to {states - 1}")
     row = np.zeros(_HEAD + 2 * leads.size, np.int64)
     row[_STATE] = int(mdp.start.argmax()) if start is None else start
     row[[_LONGEST, _STATES, _ACTIONS]] = longest, states, actions
