@@ -1,4 +1,4 @@
-"""PPO solves what it is shipped for: CartPole by its preset, and dosing in a fifteenth of the preset's steps."""
+"""PPO solves what it is shipped for: CartPole by its preset, and dosing in a seventh of the preset's steps."""
 
 import json
 
@@ -20,7 +20,7 @@ def test_cartpole_is_solved_by_the_preset(train_one, seed):
 def dosing(tmp_path_factory):
     """A run on the simulated patients, short."""
     directory = tmp_path_factory.mktemp("dosing") / "run"
-    fields = {"total_steps": 600_000, "num_envs": 256, "eval_episodes": 500}
+    fields = {"total_steps": 1_200_000, "num_envs": 256, "eval_episodes": 500}
     api.train_one(api.make_spec("ppo", "warfarin", 0, **fields), directory)
     return directory
 
@@ -34,9 +34,10 @@ def test_dosing_beats_every_protocol_on_the_same_patients(dosing):
     highest = {
         row["name"]: row["metrics"]["return"]["interval"][1] for row in daily["rows"] if row["kind"] == "protocol"
     }
-    # seeds 0 to 2: 22.8 to 22.9 and 83.3 to 83.5 %; UW's 5 mg table has 19.5, its 10 mg table, the best of all, 21.2
+    # seeds 0 to 4 after 1.0 and 1.5 M steps: 22.94 to 23.01 (half of that ends within noise of the bound, with either engine);
+    # UW's 5 mg table has 19.5, its 10 mg table, the best of all, 21.2
     plain = [highest[name] for name in ("fixed5", "threshold", "uw", "uw_initiation", "aurora")]
-    assert agent["return"]["interval"][0] > max(plain) + 2.5
+    assert agent["return"]["interval"][0] > max(plain) + 3.0
     assert agent["return"]["interval"][0] > max(highest.values()) + 1.0
     assert len(highest) >= 9
     assert agent["ttr"]["mean"] > 80.0
