@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cumulant.code_cache import prepare
 
 __version__ = "0.1.0"
-prepare(Path(__file__).parent / "kernels")  # before the first compiled function is made
+prepare(Path(__file__).parent)  # before the first compiled function is made
 
 if TYPE_CHECKING:
     from cumulant.api import (

@@ -1,11 +1,13 @@
 """Where compiled code is kept between processes, and what is said when there is something to compile.
 
 numba keeps machine code in ``__pycache__`` beside the sources, or in the user's cache folder where those cannot be written; where
-neither can, it raises while a module is imported. ``prepare`` finds a place before that.
+neither can, it raises while a module is imported. ``prepare`` finds a place before that, and drops code of other sources.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 import stat
 import sys
@@ -18,22 +20,28 @@ from pathlib import Path
 from typing import Any
 
 _VARIABLE = "NUMBA_CACHE_DIR"
+COMPILED = ("data", "engine", "envs", "kernels")
+_STAMP = "compiled_from"  # name of the file that says of which sources the code is
 _SHOWN = 6  # functions that are named
 
 
-def prepare(sources: Path) -> None:
-    """Give numba a folder of this user's among the temporary files if there is no other place for compiled code.
+def prepare(package: Path) -> None:
+    """See to it that there is a place for compiled code, and that what is there was compiled from these sources.
 
-    Call it before the first compiled function is made. It warns when it does something.
+    Where neither beside the sources nor in the user's folder code can be kept, numba is given a folder among the temporary
+    files. Call it before the first compiled function is made. It warns when it chooses a place.
 
     Args:
-        sources: Folder of modules with compiled functions.
+        package: Folder of the package, with compiled functions in ``COMPILED``.
     """
     wanted = os.environ.get(_VARIABLE, "")
-    if wanted and _writable(Path(wanted)):
+    if wanted and _writable(Path(wanted)) and _drop_stale(package, Path(wanted)):
         return
-    beside, users = _usable(sources / "__pycache__"), _writable(_users_folder())
-    if beside or users:
+    beside = package / "kernels" / "__pycache__"
+    found = _usable(beside) and _drop_stale(package, None)
+    if not found and not _writable(beside):  # numba takes it if it can, and could not read what is there
+        found = _writable(_users_folder()) and _drop_stale(package, _users_folder())
+    if found:
         if wanted:
             warnings.warn(f"{_VARIABLE} = {wanted} cannot be written: compiled code is kept elsewhere", stacklevel=3)
         return
@@ -41,11 +49,47 @@ def prepare(sources: Path) -> None:
     os.environ[_VARIABLE] = str(folder)
     if "numba" in sys.modules:
         sys.modules["numba"].config.CACHE_DIR = str(folder)
+    _drop_stale(package, folder)
     warnings.warn(
-        f"neither {sources} nor {_users_folder()} can be written: compiled code is kept in {folder}; "
+        f"neither {package} nor {_users_folder()} can be written: compiled code is kept in {folder}; "
         f"name a better place with {_VARIABLE}",
         stacklevel=3,
     )
+
+
+def _drop_stale(package: Path, root: Path | None) -> bool:
+    """Delete code that was compiled from other sources, in a folder of numba's, or beside the sources.
+
+    numba knows code again by the text of the function's own file. A function that it calls, in another file, may have changed
+    meanwhile: with an upgrade, or in an editor. Returns whether nothing stale is left.
+    """
+    folders = [path for name in COMPILED for path in (package / name, *(package / name).rglob("*")) if path.is_dir()]
+    folders = sorted(path for path in folders if path.name != "__pycache__")
+    digest = hashlib.sha256()
+    for folder in folders:
+        for path in sorted(folder.glob("*.py")):
+            digest.update(f"{path.relative_to(package)}\n".encode() + path.read_bytes())
+    found = digest.hexdigest()
+    stamp = package / "kernels" / "__pycache__" / _STAMP
+    if root is not None:
+        stamp = root / f"{_STAMP}_{hashlib.sha1(str(package).encode()).hexdigest()}"
+    with contextlib.suppress(OSError):
+        if stamp.read_text(encoding="ascii") == found:
+            return True
+    try:
+        for folder in folders:
+            kept = folder / "__pycache__"
+            if root is not None:  # where numba keeps it
+                kept = root / f"{folder.name}_{hashlib.sha1(str(folder).encode()).hexdigest()}"
+            for path in kept.glob("*.nb[ic]"):
+                path.unlink(missing_ok=True)
+        stamp.parent.mkdir(parents=True, exist_ok=True)
+        part = stamp.with_name(f"{stamp.name}.{os.getpid()}")
+        part.write_text(found, encoding="ascii")
+        part.replace(stamp)
+    except OSError:
+        return False
+    return True
 
 
 def _users_folder() -> Path:

@@ -1,4 +1,4 @@
-"""Shared by all tests: one torch thread, as in training, and no stale machine code.
+"""Shared by all tests: one torch thread, as in training.
 
 On request: an empty current directory, the command line in this process, a training without its report.
 """
@@ -6,20 +6,9 @@ On request: an empty current directory, the command line in this process, a trai
 import json
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 import torch
-
-
-def pytest_configure():
-    """Drop compiled kernels that are older than the sources: numba notices a change in a kernel's own file only."""
-    package = Path(__file__).parents[1] / "cumulant"
-    cached = [path for ending in ("nbi", "nbc") for path in package.rglob(f"*.{ending}")]
-    newest = max(path.stat().st_mtime for folder in ("envs", "kernels") for path in (package / folder).rglob("*.py"))
-    if cached and min(path.stat().st_mtime for path in cached) < newest:
-        for path in cached:
-            path.unlink()
 
 
 @pytest.fixture(autouse=True)

@@ -15,33 +15,33 @@ from cumulant.code_cache import prepare, saying
 
 @pytest.fixture
 def nowhere(tmp_path, monkeypatch):
-    """No place that can be written but the folder of temporary files; returned with where sources would be."""
+    """No place that can be written but the folder of temporary files; returned with where the package would be."""
     file = tmp_path / "file"  # below a file nothing can be made, not even by root
     file.touch()
     monkeypatch.setenv("NUMBA_CACHE_DIR", "")
     monkeypatch.setenv("XDG_CACHE_HOME", str(file / "cache"))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(numba.config, "CACHE_DIR", "")
-    return tmp_path, file / "kernels"
+    return tmp_path, file
 
 
 def test_without_a_place_there_is_one_among_the_temporary_files(nowhere):
-    temporary, sources = nowhere
+    temporary, package = nowhere
     with pytest.warns(UserWarning, match="can be written: compiled code is kept in .*NUMBA_CACHE_DIR"):
-        prepare(sources)
+        prepare(package)
     folder = Path(os.environ["NUMBA_CACHE_DIR"])
     assert folder.parent == temporary
     assert folder.stat().st_mode & 0o777 == 0o700
     assert str(folder) == numba.config.CACHE_DIR
-    prepare(sources)  # and all is well
+    prepare(package)  # and all is well
 
 
 def test_what_others_could_have_written_is_not_run(nowhere):
-    temporary, sources = nowhere
+    temporary, package = nowhere
     (temporary / f"cumulant-{os.getuid()}").mkdir()
     (temporary / f"cumulant-{os.getuid()}").chmod(0o777)
     with pytest.warns(UserWarning, match="compiled code is kept in"):
-        prepare(sources)
+        prepare(package)
     folder = Path(os.environ["NUMBA_CACHE_DIR"])
     assert folder.name != f"cumulant-{os.getuid()}"
     assert folder.is_dir()
@@ -49,19 +49,61 @@ def test_what_others_could_have_written_is_not_run(nowhere):
 
 @pytest.mark.parametrize("home", ["", "missing"])
 def test_usual_places_are_left_to_numba(nowhere, monkeypatch, home):
-    temporary, sources = nowhere
+    temporary, package = nowhere
     prepare(temporary)  # beside the sources
     monkeypatch.setenv("XDG_CACHE_HOME", str(temporary / home))
-    prepare(sources)  # of the user
+    prepare(package)  # of the user
     assert os.environ["NUMBA_CACHE_DIR"] == ""
 
 
 def test_a_named_place_that_cannot_be_written_is_reported(nowhere, monkeypatch):
-    temporary, sources = nowhere
-    monkeypatch.setenv("NUMBA_CACHE_DIR", str(sources))
+    temporary, package = nowhere
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(package))
     with pytest.warns(UserWarning, match=r"NUMBA_CACHE_DIR = .* cannot be written: compiled code is kept elsewhere"):
         prepare(temporary)
-    assert os.environ["NUMBA_CACHE_DIR"] == str(sources)
+    assert os.environ["NUMBA_CACHE_DIR"] == str(package)
+
+
+KERNEL = """
+from numba import njit
+from {package}.envs.constant import constant
+
+@njit(cache=True)
+def kernel():
+    return constant()
+"""
+CONSTANT = """
+from numba import njit
+
+@njit
+def constant():
+    return {value}
+"""
+
+
+@pytest.mark.parametrize("place", ["beside the sources", "named"])
+def test_code_of_other_sources_is_not_run(tmp_path, monkeypatch, place):
+    """Numba by itself notices a change in the kernel's own file, and none in what the kernel calls."""
+    package = tmp_path / "made_up"
+    for name in ("kernels", "envs"):
+        (package / name).mkdir(parents=True)
+    (package / "__init__.py").write_text("from pathlib import Path\nfrom cumulant.code_cache import prepare\n"
+                                         "prepare(Path(__file__).parent)\n")  # fmt: skip
+    (package / "kernels" / "kernel.py").write_text(KERNEL.format(package="made_up"))
+    named = str(tmp_path / "code") if place == "named" else ""
+    environment = os.environ | {
+        "NUMBA_CACHE_DIR": named,
+        "PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(cumulant.__file__).parents[1])]),
+    }
+    code = "from made_up.kernels.kernel import kernel as k; print(k(), *map(len, (k.stats.cache_hits, k.stats.cache_misses)))"
+    said = []
+    for value in (1, 1, 2):
+        (package / "envs" / "constant.py").write_text(CONSTANT.format(value=value))
+        ended = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+        )
+        said.append(ended.stdout.split())
+    assert said == [["1", "0", "1"], ["1", "1", "0"], ["2", "0", "1"]]  # compiled, found, compiled anew
 
 
 def test_compiling_is_said_once_with_its_time():
