@@ -96,7 +96,9 @@ def _of_arena(line: str, game: Game, where: str) -> Record | None:
         moves, points, opening = list(map(str, found["moves"])), float(found["points"]), int(found["opening"])
         fair = found["reason"] in (PLAYED_OUT, GAVE_UP)
         said = next(text for text, result in RESULTS.items() if result == 2.0 * points - 1.0)
-    except (ValueError, KeyError, TypeError, StopIteration, RecursionError) as problem:
+        if opening < 0:
+            raise ValueError(f"opening = {opening} moves")
+    except (ValueError, KeyError, TypeError, StopIteration, RecursionError, OverflowError) as problem:
         raise DataError(f"{where}: it is no game of an arena: {type(problem).__name__}: {problem}") from None
     if name != game.name or options != dict(game.options):
         raise DataError(

@@ -91,7 +91,7 @@ def read_positions(
     Args:
         path: See ``game_records.read_records``.
         game: The game.
-        held_out: Share of the games that is kept apart, at least one; 0 for none.
+        held_out: Share of the different games that is kept apart, at least one; 0 for none.
         seed: Which.
 
     Returns:
@@ -103,11 +103,14 @@ def read_positions(
     records = [record for record in read_records(path, game) if len(record.actions) > record.opening]
     if not records:
         raise DataError(f"{path} holds no move that a player chose")
-    apart = max(1, round(held_out * len(records))) if held_out else 0
-    if apart >= len(records):
+    different = list(dict.fromkeys(record.actions for record in records))  # the same game is never on both sides
+    apart = max(1, round(held_out * len(different))) if held_out else 0
+    if apart >= len(different):
         raise DataError(
-            f"{path} holds {len(records)} games, too few to keep {held_out:.0%} of them apart: give more, or --held-out 0"
+            f"{path} holds {len(different)} different games, too few to keep {held_out:.0%} of them apart: give more, or "
+            "--held-out 0"
         )
-    order = np.random.default_rng(seed).permutation(len(records))
-    learned = RecordedPositions(game, [records[k] for k in order[apart:]])
-    return learned, RecordedPositions(game, [records[k] for k in order[:apart]]) if apart else None
+    order = np.random.default_rng(seed).permutation(len(different))
+    kept = {different[k] for k in order[:apart]}
+    learned = RecordedPositions(game, [record for record in records if record.actions not in kept])
+    return learned, RecordedPositions(game, [record for record in records if record.actions in kept]) if apart else None

@@ -25,7 +25,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -60,8 +60,7 @@ class SharedWeights:
         count = sum(each.numel() for each in self._tensors)
         self._file = None
         if descriptor is None:
-            self._file = tempfile.TemporaryFile(dir="/dev/shm" if Path("/dev/shm").is_dir() else None)  # noqa: SIM115
-            self._file.truncate(8 + 8 * count)
+            self._file = _memory(8 + 8 * count)
             descriptor = self._file.fileno()
         self.descriptor = descriptor
         memory = mmap.mmap(descriptor, 8 + 8 * count)
@@ -92,6 +91,22 @@ class SharedWeights:
 
     def _slot(self, ahead: int) -> torch.Tensor:
         return torch.from_numpy(self._slots[(int(self._version[0]) + ahead) % 2])
+
+
+def _memory(size: int) -> IO[bytes]:
+    """Return a file of zeros: in memory if there is room, which containers give little of, or else among the temporary files."""
+    if Path("/dev/shm").is_dir():
+        file = tempfile.TemporaryFile(dir="/dev/shm")  # noqa: SIM115
+        try:
+            os.posix_fallocate(
+                file.fileno(), 0, size
+            )  # merely made longer, it would end the process at the first write
+            return file
+        except OSError:
+            file.close()
+    file = tempfile.TemporaryFile()  # noqa: SIM115
+    file.truncate(size)
+    return file
 
 
 class Recorder:

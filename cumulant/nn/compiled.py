@@ -115,7 +115,9 @@ class Perceptrons(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, plan: Plan, *parameters: Tensor) -> Tensor:
-        """Return the outputs, ``[N, M, J]``, for inputs ``[M, K]``."""
+        """Return the outputs, ``[N, M, J]``, for inputs ``[M, K]``; raises ValueError for others, as compiled code cannot."""
+        if x.dim() != 2 or x.shape[1] != plan.sizes[0]:
+            raise ValueError(f"inputs are {list(x.shape)}; these perceptrons read [rows, {plan.sizes[0]}]")
         out = torch.empty(len(plan.starts), len(x), int(plan.sizes[-1]))
         ctx.plan, ctx.blocks = plan, plan.blocks(len(x))
         seen = x.detach().contiguous().numpy()

@@ -18,7 +18,7 @@ from cumulant.engine.search import Found, Search, SearchConfig
 from cumulant.engine.strength import evaluation, solved_sets
 from cumulant.envs.games.lookup import make_game
 from cumulant.envs.games.minimax import Table, losing_line
-from cumulant.errors import ConfigError
+from cumulant.errors import ConfigError, PlayerFault
 from cumulant.nn.board import BoardNet, for_inference
 
 NOWHERE = Path("nowhere")  # of checkpoints that are never made
@@ -263,3 +263,16 @@ def assert_it_climbs_the_ladder(policy):
     again = ladder.update()
     assert again == other.update()
     assert abs(again - first) < 120, "it is the same network"
+
+
+def test_a_search_that_fails_is_no_defeat(monkeypatch):
+    game = make_game("tictactoe")
+    ladder = EloOverTraining(network(game), game, SearchConfig(simulations=2), 2)
+    ladder.update()
+
+    def fail(*_, **__):
+        raise MemoryError("out of memory")
+
+    monkeypatch.setattr(Search, "run", fail)
+    with pytest.raises(PlayerFault, match=r"did not come to its end: .*MemoryError: out of memory"):
+        ladder.update()

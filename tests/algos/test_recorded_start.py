@@ -50,13 +50,21 @@ def test_owners_are_those_at_the_end_for_who_is_to_move():
 
 def test_whole_games_are_kept_apart(tmp_path):
     path = tmp_path / "games.txt"
-    path.write_text("1122334\n" * 9 + "7766554\n")
+    games = [f"{a}{b}{a}{b}{a}{b}{a}" for a in range(1, 6) for b in (6, 7)]
+    path.write_text("".join(f"{each}\n" * (1 + k) for k, each in enumerate(games)))  # some are there ten times
     game = make_game("connect_four")
     learned, apart = read_positions(path, game, 0.3, seed=1)
-    assert (len(learned), len(apart)) == (49, 21)
+    assert len(learned) + len(apart) == 7 * 55
+
+    def looks(positions):
+        return {each.tobytes() for each in positions.at(np.arange(len(positions))).planes[6::7]}  # before the last move
+
+    assert len(looks(apart)) == 3
+    assert len(looks(learned)) == 7
+    assert not looks(apart) & looks(learned)
     assert read_positions(path, game, 0.0, seed=1)[1] is None
     path.write_text("1122334\n")
-    with pytest.raises(DataError, match="holds 1 games, too few to keep 10% of them apart"):
+    with pytest.raises(DataError, match="holds 1 different games, too few to keep 10% of them apart"):
         read_positions(path, game, 0.1, seed=1)
 
 

@@ -88,6 +88,8 @@ def test_games_of_an_arena_are_read_but_those_lost_by_a_fault(tmp_path):
         ({"points": 0.5}, "the result is said to be 1/2-1/2, and the moves make it 1-0"),
         ({"points": 7}, "line 1: it is no game of an arena: StopIteration"),
         ({"moves": [1, 1, 9]}, "line 1: move 3: '9' is no move of connect_four"),
+        ({"opening": float("inf")}, "line 1: it is no game of an arena: OverflowError"),
+        ({"opening": -2}, "line 1: it is no game of an arena: ValueError: opening = -2 moves"),
         ({"moves": None}, "line 1: it is no game of an arena: TypeError"),
     ],
 )

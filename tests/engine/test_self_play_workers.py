@@ -27,6 +27,19 @@ SMALL = {
 MODULE = alphazero.__name__
 
 
+def test_weights_are_shared_where_memory_has_no_room_for_files(monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    one, other = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)
+    shared = SharedWeights(one)
+    shared.write()
+    assert SharedWeights(other, os.dup(shared.descriptor)).read() == 1
+    assert torch.equal(one.weight, other.weight)
+    shared.close()
+
+
 def crew(tmp_path, **play):
     config = alphazero.Config(
         num_envs=16,

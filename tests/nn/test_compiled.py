@@ -129,3 +129,12 @@ def test_it_is_not_used_where_it_cannot_or_need_not_be(used, monkeypatch):
     made = towers(1, shape)[0]
     torch.testing.assert_close(run_layers(made[0], x), made[0](x), rtol=0, atol=0)
     assert not used
+
+
+@pytest.mark.parametrize("width", [0, 2, 4, 9])
+def test_inputs_of_another_width_are_refused(width):
+    """Compiled code would read what is behind them."""
+    critics = QCritics(spaces.Box(-1.0, 1.0, (3,)), spaces.Box(-1.0, 1.0, (1,)), hidden=(64, 64), generator=generator())
+    Flat(critics)
+    with pytest.raises(ValueError, match=r"these perceptrons read \[rows, 4\]"):
+        critics(torch.zeros(512, 3), torch.zeros(512, width))
