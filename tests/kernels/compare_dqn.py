@@ -138,7 +138,7 @@ def compare_minibatch_gradient(kernel):
             100, 350, case.block(), case.block(), grad, error,
         )  # fmt: skip
         expected = case.flat.parameter.grad.numpy()
-        np.testing.assert_allclose(grad, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+        np.testing.assert_allclose(grad, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
         np.testing.assert_allclose(found, loss.detach(), rtol=1e-5)
         np.testing.assert_allclose(error[rows], wrong, **CLOSE)
         assert np.isnan(error[:100]).all()
@@ -162,7 +162,7 @@ def compare_update(kernel):
             *case.arrays.values(), case.weight, case.block(), case.block(), grad, target, error, found,
         )  # fmt: skip
         assert steps == optimizer.steps == 3
-        np.testing.assert_allclose(found, losses, rtol=1e-4)
+        np.testing.assert_allclose(found, losses, rtol=1e-5)
         np.testing.assert_allclose(error, errors, rtol=1e-3, atol=1e-4)
         np.testing.assert_allclose(vector, theirs.vectors()[0], rtol=1e-3, atol=1e-4)
         np.testing.assert_array_equal(slow, theirs.vectors()[1])

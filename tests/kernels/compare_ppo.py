@@ -231,7 +231,7 @@ def compare_minibatch_gradient(kernel, original):
                 vector, case.starts, case.actor_sizes, case.critic_sizes, case.kind, case.continuous, index,
                 *case.arrays(), *weights, policy_gradient.room_of(case.actor_sizes, case.critic_sizes), grad, measured,
             )  # fmt: skip
-            np.testing.assert_allclose(grad, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max(), err_msg=head)
+            np.testing.assert_allclose(grad, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max(), err_msg=head)
             moved = losses.logp.detach().numpy() - case.logp[index]
             assert 0.1 < (np.abs(np.expm1(moved)) > config.clip).mean() < 0.9
             clipped = (np.abs(np.expm1(moved)) > config.clip).mean()
@@ -263,7 +263,7 @@ def compare_plain_gradient(kernel, original):
                 case.advantage, case.target, factor / 201, 0.7, 0.03, room, grad, measured,
             )  # fmt: skip
             wanted = expected * factor
-            np.testing.assert_allclose(grad, wanted, rtol=1e-4, atol=1e-5 * np.abs(wanted).max(), err_msg=head)
+            np.testing.assert_allclose(grad, wanted, rtol=1e-5, atol=1e-5 * np.abs(wanted).max(), err_msg=head)
             found = measured[[policy_gradient.POLICY, policy_gradient.VALUE, policy_gradient.ENTROPY]]
             means = [losses.policy, losses.value, losses.entropy.mean()]
             np.testing.assert_allclose(found, [mean.item() for mean in means], **CLOSE)

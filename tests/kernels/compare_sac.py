@@ -112,7 +112,7 @@ def compare_slopes(kernel, original):
     worth[5:, :100] = 0.01 * (2.0 * factor * action).detach().numpy().T
     found = np.full_like(head, np.nan)
     kernel(head, case.noise, 30, 100, squashed, worth, 5, PRICE, 0.01, found)
-    np.testing.assert_allclose(found[:, :100].T, outputs.grad, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found[:, :100].T, outputs.grad, rtol=1e-5, atol=1e-6)
 
 
 TWINS = {
@@ -137,7 +137,7 @@ def compare_targets(kernel):
             actor, slow, case.starts, case.actor_sizes, case.critic_sizes, case.kind, PRICE, *following, case.next_noise,
             case.block(case.actor_sizes), case.block(case.critic_sizes), np.zeros(BLOCK, np.float32), found,
         )  # fmt: skip
-        np.testing.assert_allclose(found, case.targets(), rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(found, case.targets(), rtol=1e-5, atol=1e-5)
 
 
 def compare_critic_gradient(kernel):
@@ -153,10 +153,10 @@ def compare_critic_gradient(kernel):
             vector, case.starts, case.critic_sizes, case.kind, case.arrays["obs"], case.arrays["action"], target.numpy(),
             case.weight, case.block(case.critic_sizes), case.block(case.critic_sizes), grad, error, measured,
         )  # fmt: skip
-        np.testing.assert_allclose(grad, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+        np.testing.assert_allclose(grad, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
         np.testing.assert_allclose(error, (q - target).abs().mean(0).detach(), **CLOSE)
         wanted = [loss.item(), q.mean().item()]
-        np.testing.assert_allclose(measured[[sac.CRITIC, sac.VALUE]], wanted, rtol=1e-4)
+        np.testing.assert_allclose(measured[[sac.CRITIC, sac.VALUE]], wanted, rtol=1e-5)
 
 
 def compare_policy_gradient(kernel):
@@ -170,9 +170,9 @@ def compare_policy_gradient(kernel):
             actor, critics, case.starts, case.actor_sizes, case.critic_sizes, case.kind, PRICE, case.arrays["obs"],
             case.noise, *case.room(), grad, measured,
         )  # fmt: skip
-        np.testing.assert_allclose(grad, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+        np.testing.assert_allclose(grad, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
         wanted = [loss.mean().item(), entropy.mean().item()]
-        np.testing.assert_allclose(measured[[sac.POLICY, sac.ENTROPY]], wanted, rtol=1e-4)
+        np.testing.assert_allclose(measured[[sac.POLICY, sac.ENTROPY]], wanted, rtol=1e-5)
 
 
 def compare_update(kernel):
