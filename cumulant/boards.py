@@ -20,10 +20,10 @@ _BATCH = 64  # positions of a file that are searched at a time
 
 
 def _run(spec: str) -> tuple[Path, str, int | None] | None:
-    """Split ``RUN[@best|@last][:SIMULATIONS]``; None for what is no directory."""
+    """Split ``RUN[@best|@last|@STEPS][:SIMULATIONS]``; None for what is no directory."""
     if Path(spec).is_dir():
         return Path(spec), "best", None
-    found = re.fullmatch(r"(?P<run>.+?)(@(?P<which>best|last))?(:(?P<simulations>[1-9]\d*))?", spec)
+    found = re.fullmatch(r"(?P<run>.+?)(@(?P<which>best|last|\d+))?(:(?P<simulations>[1-9]\d*))?", spec)
     if found is None or not Path(found["run"]).is_dir():
         return None
     return Path(found["run"]), found["which"] or "best", int(found["simulations"]) if found["simulations"] else None
@@ -73,7 +73,7 @@ def find_player(
     seconds: float = 60.0,
     trust: bool = False,
 ) -> Player:
-    """Return a player by what people write: a baseline, ``gtp:COMMAND``, or ``RUN[@best|@last][:SIMULATIONS]``.
+    """Return a player by what people write: a baseline, ``gtp:COMMAND``, or ``RUN[@best|@last|@STEPS][:SIMULATIONS]``.
 
     Args:
         spec: The player.

@@ -18,7 +18,8 @@ def load(run: Path | str, which: str = "best", *, trust: bool = False) -> Any:
     Args:
         run: Directory of a run, of a group of seeds (then the seed with the best evaluation; on text the first one), of a
             sweep (then its best trial), or of an adapter in PEFT's format, such as ``RUN/adapter``, which names its model.
-        which: "best" by periodic evaluation, or "last". On text there is one model.
+        which: "best" by periodic evaluation, or "last"; of AlphaZero also the moves after which it was measured, such as
+            "112640". On text there is one model.
         trust: Whether to import a network of somebody's own although another machine wrote the run; nothing else that the
             run names is imported.
 

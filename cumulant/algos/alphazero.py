@@ -366,7 +366,7 @@ def train(config: Config, run: Run) -> BoardPolicy:
                 if isinstance(selfplay, SelfPlayWorkers):
                     run.log(**{"selfplay/faults": selfplay.faults})
             if iteration + 1 == total or (iteration >= -1 and (iteration + 1) % eval_every == 0):
-                keeper.update()
+                keeper.update(max(0, iteration + 1) * batch_size)
     policy = keeper.finish()
     write_sample_games(board_player(policy, game, "alphazero", None), game, run.directory)
     return policy

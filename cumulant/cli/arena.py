@@ -26,7 +26,7 @@ def run(words: list[str]) -> Any:
         "players",
         nargs="+",
         metavar="PLAYER",
-        help="a run (RUN, RUN@last, RUN:SIMULATIONS), random, mcts:ROLLOUTS, alphabeta:DEPTH, perfect, "
+        help="a run (RUN, RUN@last, RUN@STEPS, RUN:SIMULATIONS), random, mcts:ROLLOUTS, alphabeta:DEPTH, perfect, "
         "rust_reversi:DEPTH, or 'gtp:COMMAND' for an engine that speaks the Go Text Protocol",
     )
     add_game(parser)

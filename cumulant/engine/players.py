@@ -94,7 +94,8 @@ def make_player(
 
 
 PLAYERS = (
-    "random, mcts:ROLLOUTS, alphabeta:DEPTH, perfect, rust_reversi:DEPTH, gtp:COMMAND, RUN, RUN@last, RUN:SIMULATIONS"
+    "random, mcts:ROLLOUTS, alphabeta:DEPTH, perfect, rust_reversi:DEPTH, gtp:COMMAND, RUN, RUN@last, RUN@STEPS, "
+    "RUN:SIMULATIONS"
 )
 
 

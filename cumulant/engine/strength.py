@@ -94,10 +94,10 @@ def evaluation(policy: BoardPolicy, simulations: int, games: int = 100, seed: in
 
 
 class StrengthKeeper:
-    """Measures a network in training now and then, logs it, and keeps the best on disk.
+    """Measures a network in training now and then, logs it, and keeps it on disk.
 
     Args:
-        net: The network; ``policy/best.safetensors`` of the run is its best state so far.
+        net: The network; ``policy/STEPS.safetensors`` of the run is a state that was measured, ``best`` the best of them.
         run: The run.
         simulations: Of a move.
         ladder: Matches against the networks of measurements before; None for none.
@@ -108,9 +108,16 @@ class StrengthKeeper:
         self.card = {key: run.spec[key] for key in ("algo", "env", "env_options", "config", "seed")}
         self.best = -math.inf
 
-    def update(self) -> None:
-        """Measure now, log ``eval/...``, and keep the network if it is the best so far; the newest where nothing is measured."""
+    def update(self, steps: int) -> None:
+        """Measure now, log ``eval/...``, and keep the network.
+
+        It is ``best`` if it is the best so far; where nothing is measured, the newest.
+
+        Args:
+            steps: Moves that were played; names the network among those of the run.
+        """
         policy = BoardPolicy(self.net, self.card)
+        policy.save(self.run.directory / "policy", str(steps))
         found = measure(policy, self.simulations)
         self.run.log(**{f"eval/{name}": share for name, share in found.items()})
         if self.ladder is not None:

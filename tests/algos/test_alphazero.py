@@ -11,6 +11,7 @@ import torch
 from gymnasium import spaces
 
 from cumulant.algos.alphazero import Config, PlayConfig, SelfPlay, shown, turned
+from cumulant.boards import find_player
 from cumulant.data.game_replay import UNKNOWN, GameReplay, Positions, WindowConfig
 from cumulant.engine.board_policy import BoardPolicy, NetEvaluator
 from cumulant.engine.elo_over_training import EloOverTraining
@@ -18,7 +19,7 @@ from cumulant.engine.search import Found, Search, SearchConfig
 from cumulant.engine.strength import evaluation, solved_sets
 from cumulant.envs.games.lookup import make_game
 from cumulant.envs.games.minimax import Table, losing_line
-from cumulant.errors import ConfigError, PlayerFault
+from cumulant.errors import ConfigError, PlayerFault, RunError
 from cumulant.nn.board import BoardNet, for_inference
 
 NOWHERE = Path("nowhere")  # of checkpoints that are never made
@@ -244,8 +245,21 @@ def test_it_learns_tic_tac_toe(train_one):
         policy = BoardPolicy.load(run / "policy", "best")
         assert known.share(policy.act(known.states, 100)) >= 0.99
         assert len([row for row in rows if "eval/elo" in row]) == len(rows)
+        kept = {int(file.stem) for file in (run / "policy").glob("*.safetensors") if file.stem.isdigit()}
+        assert kept == {row["steps"] for row in rows}, "each network that was measured"
     assert min(rates) >= 0.85
+    assert_an_early_network_is_a_player(run, min(kept), known)
     assert_it_climbs_the_ladder(policy)
+
+
+def assert_an_early_network_is_a_player(run, steps, known):
+    game = make_game("tictactoe")
+    early, last = (find_player(f"{run}@{which}:1", game) for which in (steps, "last"))
+    moves = [()] * len(known.states)
+    shares = [known.share(player.choose(known.states, moves)) for player in (early, last)]
+    assert shares[0] < shares[1]
+    with pytest.raises(RunError, match=r"7\.safetensors is missing"):
+        find_player(f"{run}@7", game)
 
 
 def assert_it_climbs_the_ladder(policy):
