@@ -6,8 +6,8 @@ PYTHON is an interpreter with mctx and pgx. Both sides take turns; the median ov
 (uniform logits, random values); ``selfplay`` has a residual network of 64 channels and 4 blocks, in one torch thread, and for
 mctx in as many as XLA takes: what counts is CPU time. Games go on from move to move, and begin anew where one ends.
 
-With --openspiel PYTHON, an interpreter with open_spiel, jax, flax, optax, chex and orbax-checkpoint, OpenSpiel's Python AlphaZero
-plays against itself, too: its own network of that size, one game, with the cache of evaluations that it has.
+With --peers-openspiel PYTHON, an interpreter with open_spiel, jax, flax, optax, chex and orbax-checkpoint, OpenSpiel's Python
+AlphaZero plays against itself, too: its own network of that size, one game, with the cache of evaluations that it has.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from gymnasium import spaces
+from measure import facts, facts_lines
 
 from cumulant.engine.board_policy import NetEvaluator
 from cumulant.engine.search import Search, SearchConfig
@@ -88,7 +89,7 @@ def theirs(python, kind, games, simulations, seconds):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--peers", required=True, help="Python with mctx and pgx")
-    parser.add_argument("--openspiel", help="Python with OpenSpiel's AlphaZero")
+    parser.add_argument("--peers-openspiel", help="Python with OpenSpiel's AlphaZero")
     parser.add_argument("--seconds", type=float, default=6.0, help="CPU seconds of each measurement")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--write", action="store_true", help=f"write {RESULTS.name}")
@@ -114,9 +115,9 @@ def main():
                 f"| {what} | {games} | {simulations} | {shared:,.0f} | {other:,.0f} | {shared / other:.1f} | |"
             )
             print(lines[-1], flush=True)
-    if known.openspiel:
+    if known.peers_openspiel:
         pairs = [
-            (ours("selfplay", 64, 32, known.seconds), openspiel(known.openspiel, 32, 3 * known.seconds))
+            (ours("selfplay", 64, 32, known.seconds), openspiel(known.peers_openspiel, 32, 3 * known.seconds))
             for _ in range(known.rounds)
         ]
         own, other = (statistics.median(side) for side in zip(*pairs))
@@ -126,6 +127,7 @@ def main():
         ]
         lines += [f"{own:,.0f}, {own / other:.0f} times as many."]
         print("\n".join(lines[-2:]), flush=True)
+    lines += ["", *(f"- {line}" for line in facts_lines(facts(-1, ("cumulant", "torch", "numpy", "numba"))))]
     if known.write:
         RESULTS.write_text(f"# {__doc__.splitlines()[0]}\n\n" + "\n".join(lines) + "\n", encoding="utf-8")
 
