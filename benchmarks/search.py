@@ -1,13 +1,15 @@
 """Search and self-play on Connect Four against mctx with pgx: simulations per CPU second, side by side in one run.
 
-    python benchmarks/search.py --peers PYTHON [--seconds 6] [--rounds 2] [--write]
+    python benchmarks/search.py [--core 1] [--write]
 
-PYTHON is an interpreter with mctx and pgx. Both sides take turns; the median over rounds counts. ``search`` has no network
-(uniform logits, random values); ``selfplay`` has a residual network of 64 channels and 4 blocks, in one torch thread, and for
-mctx in as many as XLA takes: what counts is CPU time. Games go on from move to move, and begin anew where one ends.
+The peers live in environments of their own: peers_search.txt, peers_openspiel.txt. Both sides take turns; the median over rounds
+counts. ``search`` has no network (uniform logits, random values); ``selfplay`` has a residual network of 64 channels and 4
+blocks, in one torch thread, and for mctx in as many as XLA takes: what counts is CPU time, of which XLA's threads burn some while
+they wait; ``--core`` keeps it to one, which is the best that it can do for that measure. Games go on from move to move, and
+begin anew where one ends.
 
-With --peers-openspiel PYTHON, an interpreter with open_spiel, jax, flax, optax, chex and orbax-checkpoint, OpenSpiel's Python
-AlphaZero plays against itself, too: its own network of that size, one game, with the cache of evaluations that it has.
+OpenSpiel's Python AlphaZero has its own network of that size, one game, and the cache of evaluations that it has; ours plays 64
+side by side.
 """
 
 import argparse
@@ -20,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from gymnasium import spaces
-from measure import facts, facts_lines
+from measure import facts, facts_lines, pin, write_section
 
 from cumulant.engine.board_policy import NetEvaluator
 from cumulant.engine.search import Search, SearchConfig
@@ -34,7 +36,6 @@ ROWS = [  # kind, games side by side, simulations, goal
     ("selfplay", 64, 32, 2.0),
     ("selfplay", 16, 32, 1.0),
 ]
-RESULTS = Path(__file__).parent / "results" / "search.md"
 
 
 def without_network(seed=0):
@@ -72,64 +73,70 @@ def ours(kind, games, simulations, seconds, entries=0):
     return moves * simulations / (time.process_time() - cpu)
 
 
-def openspiel(python, simulations, seconds):
-    script = Path(__file__).parent / "peers" / "openspiel_alphazero.py"
-    command = [python, script, str(simulations), str(seconds)]
+def theirs(python, script, *words):
+    """Simulations per CPU second of a peer; None where its environment is not there."""
+    if not Path(python).exists():
+        return None
+    command = [python, Path(__file__).parent / "peers" / script, *map(str, words)]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return json.loads(said.splitlines()[-1])["per_cpu_second"]
 
 
-def theirs(python, kind, games, simulations, seconds):
-    script = Path(__file__).parent / "peers" / "mctx_search.py"
-    command = [python, script, kind, str(games), str(simulations), str(seconds)]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return json.loads(said.splitlines()[-1])["per_cpu_second"]
+def row(what, games, simulations, pairs, goal=""):
+    """One line of the table, of rates in turns: ours and the peer's."""
+    own, other = zip(*pairs)
+    cells = [what, games, simulations, f"{statistics.median(own):,.0f}"]
+    if None in other:
+        cells += ["skipped", "", goal]
+    else:
+        ratio = statistics.median(own) / statistics.median(other)
+        cells += [f"{statistics.median(other):,.0f}", f"{ratio:.{1 if ratio < 100 else 0}f}", goal]
+    line = "| " + " | ".join(map(str, cells)) + " |"
+    print(line, flush=True)
+    return line
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--peers", required=True, help="Python with mctx and pgx")
-    parser.add_argument("--peers-openspiel", help="Python with OpenSpiel's AlphaZero")
+    parser.add_argument("--peers", default=".peers_search/bin/python", help="Python with mctx and pgx")
+    parser.add_argument(
+        "--peers-openspiel", default=".peers_openspiel/bin/python", help="Python with OpenSpiel's AlphaZero"
+    )
     parser.add_argument("--seconds", type=float, default=6.0, help="CPU seconds of each measurement")
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--write", action="store_true", help=f"write {RESULTS.name}")
+    parser.add_argument("--core", type=int, default=-1, help="core to pin everything to; -1 for none")
+    parser.add_argument("--write", action="store_true", help="write this section of benchmarks/results/search.md, too")
     known = parser.parse_args()
     torch.set_num_threads(1)
-    lines = ["| | games | simulations | ours | mctx | ratio | goal |", "|---|---|---|---|---|---|---|"]
+    pin(known.core)
+    seconds = known.seconds
+    lines = ["| | games | simulations | ours | peer | ratio | goal |", "|---|---|---|---|---|---|---|"]
     for kind, games, simulations, goal in ROWS:
         pairs = [
             (
-                ours(kind, games, simulations, known.seconds),
-                theirs(known.peers, kind, games, simulations, known.seconds),
+                ours(kind, games, simulations, seconds),
+                theirs(known.peers, "mctx_search.py", kind, games, simulations, seconds),
             )
             for _ in range(known.rounds)
         ]
-        own, other = (statistics.median(side) for side in zip(*pairs))
-        row = f"| {kind} | {games} | {simulations} | {own:,.0f} | {other:,.0f} | {own / other:.1f} | {goal:g} |"
-        print(row, flush=True)
-        lines.append(row)
+        lines.append(row(f"{kind}, against mctx", games, simulations, pairs, goal))
         if kind == "selfplay":
-            shared = ours(kind, games, simulations, known.seconds, 1 << 18)
-            what = f"{kind}, evaluations shared"
-            lines.append(
-                f"| {what} | {games} | {simulations} | {shared:,.0f} | {other:,.0f} | {shared / other:.1f} | |"
-            )
-            print(lines[-1], flush=True)
-    if known.peers_openspiel:
-        pairs = [
-            (ours("selfplay", 64, 32, known.seconds), openspiel(known.peers_openspiel, 32, 3 * known.seconds))
-            for _ in range(known.rounds)
-        ]
-        own, other = (statistics.median(side) for side in zip(*pairs))
-        lines += [
-            "",
-            f"OpenSpiel's Python AlphaZero, 32 simulations: {other:,.0f} a CPU second; ours, 64 games, nothing shared:",
-        ]
-        lines += [f"{own:,.0f}, {own / other:.0f} times as many."]
-        print("\n".join(lines[-2:]), flush=True)
-    lines += ["", *(f"- {line}" for line in facts_lines(facts(-1, ("cumulant", "torch", "numpy", "numba"))))]
+            shared = ours(kind, games, simulations, seconds, 1 << 18)
+            others = [(shared, other) for _, other in pairs]
+            lines.append(row(f"{kind}, evaluations shared, against mctx", games, simulations, others))
+    pairs = [
+        (
+            ours("selfplay", 64, 32, seconds),
+            theirs(known.peers_openspiel, "openspiel_alphazero.py", 32, 3 * seconds),
+        )
+        for _ in range(known.rounds)
+    ]
+    lines.append(row("selfplay, against OpenSpiel's Python AlphaZero", 64, 32, pairs, 100))
+    about = [f"- {line}" for line in facts_lines(facts(known.core, ("cumulant", "torch", "numpy", "numba")))]
     if known.write:
-        RESULTS.write_text(f"# {__doc__.splitlines()[0]}\n\n" + "\n".join(lines) + "\n", encoding="utf-8")
+        heading = "As they come: mctx takes every core" if known.core < 0 else "Everybody on one core"
+        title = "Search and self-play on Connect Four: simulations per CPU-second"
+        write_section("search", title, heading, ["\n".join(lines), "\n".join(about)])
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ CASES = {
     "rlhf.py": ["--repeats", "1", "--only", "passes", "--rows", "2"],
     "rlhf.py texts": ["--repeats", "1", "--only", "sft", "reward_model", "dpo", "--steps", "1", "--layers", "1"],
     "rlhf.py answers": ["--repeats", "1", "--only", "grpo", "rlhf", "--steps", "1", "--layers", "1"],
+    "search.py": ["--rounds", "1", "--seconds", "0.01"],
     "speed.py": ["--repeats", "1", "--only", "ppo", "--steps", "2048"],
     "warfarin_simulation.py": ["--repeats", "1", "--work", "0.002", "--patients", "2"],
 }
@@ -82,6 +83,18 @@ def test_races_time_ours_without_peers(case, tmp_path):
     assert result["runs"]["Cumulant"]["steps_per_cpu_second"]["median"] > 0
     assert all(name.startswith("Cumulant") for name in result["runs"])
     assert len(result["skipped"]) == 1
+
+
+def test_search_has_a_row_for_each_size_without_peers(tmp_path):
+    none = str(tmp_path / "none")
+    rows = [
+        line for line in run("search.py", "--peers", none, "--peers-openspiel", none).splitlines() if line[0] == "|"
+    ]
+    assert len(rows) == 7
+    for row in rows:
+        rate, peer = (cell.strip() for cell in row.strip("|").split("|")[3:5])
+        assert float(rate.replace(",", "")) > 0
+        assert peer == "skipped"
 
 
 def test_ppo_cartpole_solve_judges_held_out_episodes():
