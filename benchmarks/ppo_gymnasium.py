@@ -10,37 +10,11 @@ is named by the path of its class, so that our kernel does not take its place; n
 from __future__ import annotations
 
 import json
-from typing import Any
 
-from measure import Race, contenders, one_thread, pin, race_options, time_training
+from measure import Race, contenders, one_thread, pin, race_options
+from ppo_cartpole import SETTINGS, time_ours
 
 CARTPOLE = "gymnasium.envs.classic_control.cartpole:CartPoleEnv"
-SETTINGS: dict[str, Any] = {
-    "num_envs": 8,
-    "horizon": 128,
-    "epochs": 4,
-    "minibatches": 4,
-    "learning_rate": 1e-3,
-    "gamma": 0.99,
-    "lam": 0.95,
-    "clip": 0.2,
-    "max_grad_norm": 0.5,
-    "hidden": [64, 64],
-}
-
-
-def time_ours(wanted: dict[str, Any]) -> dict[str, Any]:
-    """Time ours."""
-    env = wanted.pop("env")
-    return time_training(
-        "ppo",
-        env,
-        wanted,
-        learning_rate_end=wanted["learning_rate"],
-        value_coef=1.0,  # of half the squared error
-        entropy_coef=0.0,
-        activation="tanh",
-    )
 
 
 def main() -> None:
@@ -50,7 +24,8 @@ def main() -> None:
     one_thread()
     pin(options.core)
     if options.time_ours:
-        print(json.dumps(time_ours(json.loads(options.time_ours))))
+        wanted = json.loads(options.time_ours)
+        print(json.dumps(time_ours(wanted, wanted.pop("env"))))
         return
     wanted = SETTINGS | {"env": options.env, "total_steps": options.steps or 20 * 1024}
     short = options.env.split(":")[-1]

@@ -12,37 +12,9 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import Any
 
-from measure import Race, contenders, one_thread, pin, race_options, time_training
-
-SETTINGS: dict[str, Any] = {
-    "num_envs": 8,
-    "horizon": 128,
-    "epochs": 4,
-    "minibatches": 4,
-    "learning_rate": 1e-3,
-    "gamma": 0.99,
-    "lam": 0.95,
-    "clip": 0.2,
-    "max_grad_norm": 0.5,
-    "hidden": [64, 64],
-}
-
-
-def time_ours(wanted: dict[str, Any]) -> dict[str, Any]:
-    """Time ours."""
-    return time_training(
-        "ppo",
-        "warfarin",
-        wanted,
-        learning_rate_end=wanted["learning_rate"],
-        value_coef=1.0,  # of half the squared error
-        entropy_coef=0.0,
-        activation="tanh",
-        normalize_obs=False,
-        normalize_reward=False,
-    )
+from measure import Race, contenders, one_thread, pin, race_options
+from ppo_cartpole import SETTINGS, time_ours
 
 
 def single_step() -> float:
@@ -65,7 +37,8 @@ def main() -> None:
     one_thread()
     pin(options.core)
     if options.time_ours:
-        print(json.dumps(time_ours(json.loads(options.time_ours))))
+        raw = {"normalize_obs": False, "normalize_reward": False}
+        print(json.dumps(time_ours(json.loads(options.time_ours), "warfarin", **raw)))
         return
     os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
     wanted = SETTINGS | {"total_steps": options.steps or 20 * 1024}

@@ -8,6 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from cumulant.envs.counter_rng import episode_keys
+
 
 @njit(cache=True)
 def weigh(outcomes, weights, columns, terms):  # type: ignore[no-untyped-def]
@@ -55,3 +57,32 @@ def account(  # type: ignore[no-untyped-def]
         for k in range(num_terms):
             open_sums[i, 2 + num_outcomes + k] += terms[i, k]
     return any_ended
+
+
+@njit(cache=True, error_model="numpy")
+def next_episodes(  # type: ignore[no-untyped-def]
+    ended, seed, clock, episode, key, open_sums, ended_rows, count
+):
+    """Note the sums of episodes that ended, count and key the next ones; return ``ended_rows``, which may grow, and ``count``.
+
+    Args:
+        ended: ``[B]`` bool.
+        seed: Of the batch.
+        clock: Steps of the open episodes, ``[B]``; set to 0.
+        episode: Their numbers, ``[B]``; advanced.
+        key: Of their random numbers, ``[B]``.
+        open_sums: ``[B, 2 + K + L]``; set to 0.
+        ended_rows: Where sums of ended episodes are noted, ``[room, 2 + K + L]``.
+        count: How many are there.
+    """
+    for i in range(ended.shape[0]):
+        if ended[i]:
+            if count == ended_rows.shape[0]:
+                ended_rows = np.concatenate((ended_rows, np.empty_like(ended_rows)))
+            ended_rows[count] = open_sums[i]
+            count += 1
+            open_sums[i] = 0.0
+            clock[i] = 0
+            episode[i] += 1
+            episode_keys(seed, i, episode[i : i + 1], key[i : i + 1])
+    return ended_rows, count

@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from cumulant.envs.accounting import account, weigh
-from cumulant.envs.counter_rng import episode_keys
+from cumulant.envs.accounting import account, next_episodes, weigh
 from cumulant.kernels.elementary import F32
 from cumulant.kernels.ppo import act
 from cumulant.kernels.twins import loop, twin
@@ -133,7 +132,7 @@ def take_numbers(  # type: ignore[no-untyped-def]
     step(key, clock, action, params, state, obs, reward, terminated, outcomes)
 
 
-@loop(encode, normalise, act, weigh, account, episode_keys)
+@loop(encode, normalise, act, weigh, account, next_episodes)
 @njit(cache=True, error_model="numpy")
 def rollout(native, take, scaling, max_steps, seed, open_sums, vector, policy, first_step, steps):  # type: ignore[no-untyped-def]
     """Act for T steps and remember them.
@@ -183,16 +182,8 @@ def rollout(native, take, scaling, max_steps, seed, open_sums, vector, policy, f
             for k in range(width):
                 flat_obs[i, k] = flat_next_obs[i, k]
         if any_ended:
+            ended_rows, count = next_episodes(ended, seed, clock, episode, key, open_sums, ended_rows, count)
             for i in range(num_envs):
-                if ended[i]:
-                    if count == ended_rows.shape[0]:
-                        ended_rows = np.concatenate((ended_rows, np.empty_like(ended_rows)))
-                    ended_rows[count] = open_sums[i]
-                    count += 1
-                    open_sums[i] = 0.0
-                    clock[i] = 0
-                    episode[i] += 1
-                    episode_keys(seed, i, episode[i : i + 1], key[i : i + 1])
                 if truncated[i]:
                     for k in range(width):
                         steps.final[t, i, k] = flat_next_obs[i, native.order[k]]

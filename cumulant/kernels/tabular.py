@@ -14,9 +14,9 @@ import math
 import numpy as np
 from numba import njit
 
-from cumulant.envs.accounting import account
+from cumulant.envs.accounting import account, next_episodes
 from cumulant.envs.batched import Batch
-from cumulant.envs.counter_rng import episode_keys, uniform
+from cumulant.envs.counter_rng import uniform
 from cumulant.envs.mdp import is_table, table_reset, table_step
 from cumulant.errors import ConfigError
 from cumulant.kernels.twins import loop, twin
@@ -227,7 +227,7 @@ def train_on_table(
     batch.episodes.add(ended_rows)
 
 
-@loop(table_step, account, choose, td_update, table_reset, episode_keys)
+@loop(table_step, account, choose, td_update, table_reset, next_episodes)
 @njit(cache=True, error_model="numpy")
 def _train_on_table(  # type: ignore[no-untyped-def]
     table, max_steps, seed, key, clock, episode, state,
@@ -259,16 +259,7 @@ def _train_on_table(  # type: ignore[no-untyped-def]
         )
         obs[:] = next_obs
         if any_ended:
-            for i in range(ended.shape[0]):
-                if ended[i]:
-                    if count == ended_rows.shape[0]:
-                        ended_rows = np.concatenate((ended_rows, np.empty_like(ended_rows)))
-                    ended_rows[count] = open_sums[i]
-                    count += 1
-                    open_sums[i] = 0.0
-                    clock[i] = 0
-                    episode[i] += 1
-                    episode_keys(seed, i, episode[i : i + 1], key[i : i + 1])
+            ended_rows, count = next_episodes(ended, seed, clock, episode, key, open_sums, ended_rows, count)
             table_reset(ended, key, table, state, obs)
         choose(q, obs, epsilon, stream, 2 * step + 1, action)
         if rule == SARSA:

@@ -82,18 +82,25 @@ def compare_forward(kernel, original):
                 np.testing.assert_allclose(block[-shape[2] :, :m].T, layers(torch.from_numpy(x)).detach(), **CLOSE)
 
 
-def compare_backward(kernel, original):
-    """With ``Pass``, which is compared with autograd elsewhere."""
+def on_its_way_back(shape, kind, m):
+    """Layers, their vector and sizes, inputs, the outputs' slope; and both as the kernels keep them, after the way forward."""
     from cumulant.nn.mlp import mlp
 
+    layers, flat, sizes = layers_and_vector(mlp, shape, kind)
+    x, slope = floats(rng(3), m, shape[0]), floats(rng(4), m, shape[2])
+    block, delta = (np.zeros((sizes.sum(), BLOCK), np.float32) for _ in range(2))
+    block[: shape[0], :m], delta[-shape[2] :, :m] = x.T, slope.T
+    perceptron.forward(flat.parameter.detach().numpy(), 3, sizes, kind, m, block)
+    return layers, flat, sizes, x, slope, block, delta
+
+
+def compare_backward(kernel, original):
+    """With ``Pass``, which is compared with autograd elsewhere."""
     for shape in SHAPES:
         for kind, m in [(RELU, 128), (TANH, 5)]:
-            layers, flat, sizes = layers_and_vector(mlp, shape, kind)
-            vector, x, slope = flat.parameter.detach().numpy(), floats(rng(3), m, shape[0]), floats(rng(4), m, shape[2])
-            block, delta = (np.zeros((sizes.sum(), BLOCK), np.float32) for _ in range(2))
-            block[: shape[0], :m], delta[-shape[2] :, :m] = x.T, slope.T
+            layers, flat, sizes, x, slope, block, delta = on_its_way_back(shape, kind, m)
+            vector = flat.parameter.detach().numpy()
             grad = np.ones_like(vector)
-            perceptron.forward(vector, 3, sizes, kind, m, block)
             kernel(vector, 3, sizes, kind, m, block, delta, grad)
             made = original(layers, torch.from_numpy(x))
             made.out.grad = torch.from_numpy(slope)
@@ -104,15 +111,10 @@ def compare_backward(kernel, original):
 
 def compare_propagate(kernel, original):
     """The gradient of the inputs, without that of the parameters; with it: ``compare_backward``."""
-    from cumulant.nn.mlp import mlp
-
     for shape in SHAPES:
         for kind, m in [(RELU, 128), (TANH, 5)]:
-            layers, flat, sizes = layers_and_vector(mlp, shape, kind)
-            vector, x, slope = flat.parameter.detach().numpy(), floats(rng(3), m, shape[0]), floats(rng(4), m, shape[2])
-            block, delta = (np.zeros((sizes.sum(), BLOCK), np.float32) for _ in range(2))
-            block[: shape[0], :m], delta[-shape[2] :, :m] = x.T, slope.T
-            perceptron.forward(vector, 3, sizes, kind, m, block)
+            layers, flat, sizes, x, slope, block, delta = on_its_way_back(shape, kind, m)
+            vector = flat.parameter.detach().numpy()
             grad = np.full_like(vector, np.nan)
             kernel(vector, 3, sizes, kind, m, block, delta, False, grad, True)
             seen = torch.from_numpy(x).requires_grad_()
