@@ -66,6 +66,8 @@ class PlayConfig:
     """Share of games that are played out all the same, to see how many would have been given up wrongly."""
     processes: int = 1
     """Processes that play, each its share of the games, while another one learns; 1 plays and learns in turn, bit-exactly."""
+    worker_timeout: float = 600.0
+    """Seconds that such a process may take to start, or for a move of all its games, before it is started again; 0 for any."""
 
     def __post_init__(self) -> None:
         require(self, "full_share", 0.0 < self.full_share <= 1.0, "in (0, 1]")
@@ -74,6 +76,7 @@ class PlayConfig:
             require(self, name, getattr(self, name) >= 0, "at least 0")
         require(self, "resign_below", -1.0 < self.resign_below <= 0.0, "in (-1, 0]")
         require(self, "processes", self.processes >= 1, "at least 1")
+        require(self, "worker_timeout", 0.0 <= self.worker_timeout < float("inf"), "seconds, or 0 for any time")
         require(self, "resign_never", 0.0 <= self.resign_never <= 1.0, "in [0, 1]")
 
 

@@ -150,7 +150,7 @@ class GameReplay:
     def window(self) -> int:
         """How many of the newest positions are learned from."""
         start, power = self.config.window, self.config.window_power
-        grown = start if self.added <= start else int(start * (self.added / start) ** power)
+        grown = start if self.added <= start else int(start * (self.added / start) ** power + 0.5)
         return min(self.added, grown, self.config.capacity)
 
     def draw(self, count: int, generator: np.random.Generator) -> Positions:

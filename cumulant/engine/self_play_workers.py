@@ -2,30 +2,29 @@
 
 A worker plays some of the games, a *chunk* of moves at a time, and sends what happened, with where its games then stand. A
 chunk counts when it is received: it is put into the replay, and what a checkpoint saves is where the games stood after it. A
-worker that dies, and the whole run after a kill, goes on from there, so that no move is lost and none counts twice. Which
-weights a chunk was played with depends on when it was begun, so several processes are not bit-exact.
+worker that dies or hangs, and the whole run after a kill, goes on from there, so that no move is lost and none counts twice.
+Which weights a chunk was played with depends on when it was begun, so several processes are not bit-exact.
 
 Axes: M moves of a chunk, g games of a worker, R bytes of a packed position, A actions, P points of the board.
 """
 
 from __future__ import annotations
 
-import mmap
 import os
 import queue
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import traceback
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,79 +33,19 @@ from torch import nn
 from cumulant import errors
 from cumulant.data.game_replay import GameReplay
 from cumulant.data.packed_planes import Packing
-from cumulant.engine.faults import fault_limits
+from cumulant.engine.faults import TICKS, fault_limits
+from cumulant.engine.shared_weights import SharedWeights
 from cumulant.envs.games.game import Game
 from cumulant.errors import CumulantError, PlayerFault
 from cumulant.loading import load_module
 from cumulant.run.config import from_dict, to_dict
 
+_MOVED = True  # a message: every game has moved on
 _AHEAD = 2  # chunks that a worker may be asked for at a time: it plays on while the other process learns
 _WORKER = (
     "import sys; sys.path[:] = sys.argv[3:]; "
     "from cumulant.engine.self_play_workers import work; sys.exit(work(int(sys.argv[1]), int(sys.argv[2])))"
 )
-
-
-class SharedWeights:
-    """The weights of a network in memory that several processes see: one writes, the others read the newest whole ones.
-
-    Args:
-        net: The network; in the process that writes, the one to be written.
-        descriptor: Of the memory, in a process that reads; None to make it.
-    """
-
-    def __init__(self, net: nn.Module, descriptor: int | None = None) -> None:
-        self._tensors = [each for each in net.state_dict().values() if each.is_floating_point()]
-        count = sum(each.numel() for each in self._tensors)
-        self._file = None
-        if descriptor is None:
-            self._file = _memory(8 + 8 * count)
-            descriptor = self._file.fileno()
-        self.descriptor = descriptor
-        memory = mmap.mmap(descriptor, 8 + 8 * count)
-        self._version = np.frombuffer(memory, np.int64, 1)
-        self._slots = np.frombuffer(memory, np.float32, 2 * count, 8).reshape(2, count)
-
-    def write(self) -> None:
-        """Let the others see the weights as they are now; they go on seeing the ones before until all are written."""
-        torch.cat([each.reshape(-1).float().cpu() for each in self._tensors], out=self._slot(1))
-        self._version += 1
-
-    def read(self) -> int:
-        """Take the newest weights; return how often there were new ones."""
-        while True:
-            before = int(self._version[0])
-            found = self._slot(0).clone()
-            if int(self._version[0]) == before:  # else the slot may have been written to meanwhile
-                break
-            time.sleep(0)
-        for tensor, part in zip(self._tensors, found.split([each.numel() for each in self._tensors])):
-            tensor.copy_(part.view_as(tensor))
-        return before
-
-    def close(self) -> None:
-        """Close what was made; the processes that see it keep it."""
-        if self._file is not None:
-            self._file.close()
-
-    def _slot(self, ahead: int) -> torch.Tensor:
-        return torch.from_numpy(self._slots[(int(self._version[0]) + ahead) % 2])
-
-
-def _memory(size: int) -> IO[bytes]:
-    """Return a file of zeros: in memory if there is room, which containers give little of, or else among the temporary files."""
-    if Path("/dev/shm").is_dir():
-        file = tempfile.TemporaryFile(dir="/dev/shm")  # noqa: SIM115
-        try:
-            os.posix_fallocate(
-                file.fileno(), 0, size
-            )  # merely made longer, it would end the process at the first write
-            return file
-        except OSError:
-            file.close()
-    file = tempfile.TemporaryFile()  # noqa: SIM115
-    file.truncate(size)
-    return file
 
 
 class Recorder:
@@ -115,10 +54,11 @@ class Recorder:
     Args:
         game: The game.
         moves: Of each open game so far, ``[g]``.
+        told: Called after every move of all games.
     """
 
-    def __init__(self, game: Game, moves: np.ndarray) -> None:
-        self.packing, self.moves = Packing(game), moves.copy()
+    def __init__(self, game: Game, moves: np.ndarray, told: Callable[[], object] = lambda: None) -> None:
+        self.packing, self.moves, self.told = Packing(game), moves.copy(), told
         self._notes: list[tuple[np.ndarray, ...]] = []
         self._ends: list[tuple[Any, ...]] = []
 
@@ -127,6 +67,7 @@ class Recorder:
         row, policy, value, player, counts = given
         self._notes.append((row, policy.astype(np.float16), value.copy(), player.copy(), counts.copy()))
         self.moves += 1
+        self.told()
 
     def finish(self, g: int, result: float, player: int, ownership: np.ndarray | None = None) -> None:
         """See ``GameReplay.finish``."""
@@ -151,6 +92,11 @@ class _Worker:
         process: Its process.
         connection: To it.
         listener: Reads from it.
+        asked: Chunks that this life of it was asked for.
+        sent: Those that came; the listener counts.
+        words: Moves and chunks that it told of; the listener counts.
+        silent: Looks in a row at which something was due and it had told of nothing new.
+        seen: Words at the last look.
     """
 
     index: int
@@ -159,6 +105,11 @@ class _Worker:
     process: subprocess.Popen[bytes] | None = None
     connection: Connection | None = None
     listener: threading.Thread | None = None
+    asked: int = 0
+    sent: int = 0
+    words: int = 0
+    silent: int = 0
+    seen: int = 0
 
 
 class SelfPlayWorkers:
@@ -186,8 +137,10 @@ class SelfPlayWorkers:
         self._horizon = config.horizon
         self._workers = [_Worker(index) for index in range(count)]
         self._inbox: queue.Queue[tuple[_Worker, Connection, Any]] = queue.Queue()
+        self.timeout = config.play.worker_timeout or float("inf")
+        self._looked = time.monotonic()
         self.faults = 0
-        """Workers that died and were started again."""
+        """Workers that died or hung and were started again."""
 
     def __enter__(self) -> SelfPlayWorkers:
         return self
@@ -201,7 +154,7 @@ class SelfPlayWorkers:
         """Let the workers see the weights as they are now, and take in as many chunks as there are workers; return their sums.
 
         Raises:
-            PlayerFault: If workers died too often (message says how).
+            PlayerFault: If workers died or hung too often (message says how).
             CumulantError: What a worker raised.
         """
         self._weights.write()
@@ -215,9 +168,13 @@ class SelfPlayWorkers:
         return sums
 
     def _receive(self) -> dict[str, float]:
-        """Take in the next chunk, whoever it is from; start those again that died."""
+        """Take in the next chunk, whoever it is from; start those again that died or hang."""
         while True:
-            worker, connection, message = self._inbox.get()
+            self._look()
+            try:
+                worker, connection, message = self._inbox.get(timeout=min(self.timeout / TICKS, threading.TIMEOUT_MAX))
+            except queue.Empty:
+                continue
             if connection is not worker.connection:  # of a life before
                 continue
             if isinstance(message, dict):
@@ -235,9 +192,25 @@ class SelfPlayWorkers:
         self._ask(worker, worker.chunks + _AHEAD - 1)
         return dict(message["sums"])
 
+    def _look(self) -> None:
+        """Start those again that hang: no word at several looks in a row; a pause of this process alone is one look."""
+        now = time.monotonic()
+        if now - self._looked < self.timeout / TICKS:
+            return
+        self._looked = now
+        for worker in self._workers:
+            is_due = worker.asked > worker.sent
+            worker.silent = worker.silent + 1 if is_due and worker.words == worker.seen else 0
+            worker.seen = worker.words
+            if worker.silent > TICKS:  # the first look may have come right after a word
+                assert worker.process is not None
+                worker.process.kill()
+                self._bear(worker, ("", f"hung: no move in {self.timeout:g} s (--worker-timeout)"))
+
     def _ask(self, worker: _Worker, chunk: int) -> None:
         """Ask for a chunk; its random numbers follow from the run, the worker and its number."""
         assert worker.connection is not None
+        worker.asked += 1
         with suppress(OSError):  # it has died: its end of the line says so
             worker.connection.send([self.seed, worker.index, chunk])
 
@@ -253,6 +226,7 @@ class SelfPlayWorkers:
         )
         theirs.close()
         worker.connection = Connection(ours.detach())
+        worker.asked = worker.sent = worker.silent = 0
         first = worker.index * self.games
         moves = self.replay.moves[first : first + self.games].copy()
         with suppress(OSError):  # as in _ask
@@ -269,12 +243,16 @@ class SelfPlayWorkers:
                 message = connection.recv()
             except (EOFError, OSError):
                 message = None
+            worker.words += 1
+            if message is _MOVED:
+                continue
+            worker.sent += isinstance(message, dict)
             self._inbox.put((worker, connection, message))
             if not isinstance(message, dict):
                 return
 
     def _bear(self, worker: _Worker, message: tuple[str, str] | None) -> None:
-        """Start a worker again that died.
+        """Start a worker again that died or hung.
 
         Raises:
             PlayerFault: If it is one too many.
@@ -353,7 +331,7 @@ def _play(connection: Connection, memory: int) -> None:
     module = load_module(order["module"])
     config = from_dict(module.Config, order["config"])
     game, net = module.build(config)
-    weights, recorder = SharedWeights(net, memory), Recorder(game, order["moves"])
+    weights, recorder = SharedWeights(net, memory), Recorder(game, order["moves"], lambda: connection.send(_MOVED))
     selfplay = module.SelfPlay(game, config, net, recorder)
     if order["state"] is not None:
         selfplay.load_state_dict(order["state"])

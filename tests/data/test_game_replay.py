@@ -90,6 +90,13 @@ def played(replay, count, seed=0):
         replay.finish(0, float(rng.integers(-1, 2)), 0, rng.integers(-1, 2, replay.points).astype(np.float32))
 
 
+def test_a_window_of_power_1_keeps_everything(tmp_path):
+    game = make_game("tictactoe")
+    replay = GameReplay(game, WindowConfig(capacity=5000, window=49, window_power=1.0), 1, tmp_path)
+    for replay.added in range(5000):
+        assert replay.window == replay.added
+
+
 def test_a_checkpoint_writes_what_is_new_and_keeps_what_is_needed(tmp_path):
     game = make_game("go", size=5)
     config = WindowConfig(capacity=1000, window=100, window_power=0.5)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -16,7 +17,8 @@ from cumulant import api
 from cumulant.algos import alphazero
 from cumulant.data.game_replay import GameReplay
 from cumulant.engine.faults import limiting_faults
-from cumulant.engine.self_play_workers import SelfPlayWorkers, SharedWeights
+from cumulant.engine.self_play_workers import SelfPlayWorkers
+from cumulant.engine.shared_weights import SharedWeights
 from cumulant.errors import ConfigError, PlayerFault
 from cumulant.run import checkpoint
 
@@ -103,6 +105,50 @@ def test_a_worker_that_dies_too_often_ends_the_run(tmp_path):
             worker.process.kill()
         with pytest.raises(PlayerFault, match="ended with exit code -9; it is fault 2 of this run, and max_faults = 1"):
             workers.play(5, np.random.default_rng(0))
+
+
+def test_a_worker_that_hangs_is_started_again_and_nothing_counts_twice(tmp_path, monkeypatch):
+    workers, replay = crew(tmp_path)
+    with workers:
+        rounds = 0
+
+        def play_while(going):
+            nonlocal rounds
+            while going():
+                workers.play(5, np.random.default_rng(0))
+                rounds += 1
+
+        play_while(lambda: rounds < 2)
+        one, hung = workers._workers[1], workers._workers[1].process
+        os.kill(hung.pid, signal.SIGSTOP)
+        start = workers._start
+
+        def patiently(worker):  # a new process may take its time to import
+            workers.timeout = 300.0
+            start(worker)
+
+        monkeypatch.setattr(workers, "_start", patiently)
+        workers.timeout = 1.0
+        with pytest.warns(UserWarning, match=r"process 1 hung: no move in 1 s \(--worker-timeout\); .* \(fault 1, 10"):
+            play_while(lambda: not workers.faults)
+        assert hung.returncode == -signal.SIGKILL
+        chunks = one.chunks
+        play_while(lambda: one.chunks < chunks + 3)
+        assert workers.faults == 1
+        assert_every_move_came_in_once(replay, rounds * 80)
+
+
+def test_a_worker_that_waits_for_the_learner_is_not_taken_for_one_that_hangs(tmp_path):
+    workers, _ = crew(tmp_path)
+    with workers:
+        workers.play(5, np.random.default_rng(0))
+        while any(worker.asked > worker.sent for worker in workers._workers):
+            time.sleep(0.05)
+        workers.timeout = 0.04
+        for _ in range(10):
+            time.sleep(0.02)
+            workers._look()
+        assert workers.faults == 0
 
 
 def test_what_a_worker_raises_is_said_with_its_place(tmp_path, monkeypatch):
