@@ -21,6 +21,8 @@ from measure import default_core, facts, facts_lines, one_thread, pin, table, wr
 TASKS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "PPO, CartPole-v1": ("ppo", "CartPole-v1", {"total_steps": 100_000}),
     "PPO, Pendulum-v1": ("ppo", "Pendulum-v1", {"total_steps": 150_000}),
+    "A2C, CartPole-v1": ("a2c", "CartPole-v1", {"total_steps": 100_000}),
+    "SAC, Pendulum-v1": ("sac", "Pendulum-v1", {"total_steps": 6_000}),
 }
 ENGINES = ("compiled", "torch")
 TIMES = 4

@@ -55,8 +55,12 @@ def pin(core: int) -> None:
 
 
 def one_thread() -> None:
-    """Tell numerical libraries, here before they are imported and in children, to use one thread."""
+    """Tell numerical libraries, here before they are imported and in children, to use one thread; and Python to keep bytecode.
+
+    Modules that are compiled anew in every process would count against whoever runs from a working copy.
+    """
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def run_json(command: Sequence[str]) -> dict[str, Any]:

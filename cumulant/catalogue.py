@@ -21,7 +21,7 @@ from cumulant.envs import lookup
 from cumulant.envs.games import lookup as games
 from cumulant.envs.lookup import literal
 from cumulant.errors import StorageError, UsageError, did_you_mean
-from cumulant.loading import is_path, load_module
+from cumulant.loading import is_path, load_module, unsearched
 from cumulant.presets import PRESETS, Preset
 
 _PACKAGE = Path(__file__).parent
@@ -76,16 +76,22 @@ class ListedProtocol(NamedTuple):
 
 
 @functools.cache
+def _files() -> Mapping[str, Path]:
+    """Return the file of every algorithm by name."""
+    return {path.stem: path for path in sorted((_PACKAGE / "algos").glob("[!_]*.py"))}
+
+
+@functools.cache
+def _read(path: Path) -> Listed:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    summary = (ast.get_docstring(tree) or "").partition("\n")[0]
+    return Listed(path.stem, summary, literal(tree.body, "CATEGORY") or "", literal(tree.body, "USE") or "")
+
+
+@functools.cache
 def algorithms() -> Mapping[str, Listed]:
     """Return every algorithm by name."""
-    found = {}
-    for path in sorted((_PACKAGE / "algos").glob("[!_]*.py")):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        summary = (ast.get_docstring(tree) or "").partition("\n")[0]
-        found[path.stem] = Listed(
-            path.stem, summary, literal(tree.body, "CATEGORY") or "", literal(tree.body, "USE") or ""
-        )
-    return found
+    return {name: _read(path) for name, path in _files().items()}
 
 
 @functools.cache
@@ -122,9 +128,9 @@ def source_of(algo: str) -> Path:
     Raises:
         UsageError: If there is none of that name (message names the closest).
     """
-    if algo not in algorithms():
-        raise UsageError(f"no algorithm '{algo}': {did_you_mean(algo, algorithms())}")
-    return _PACKAGE / "algos" / f"{algo}.py"
+    if algo not in _files():
+        raise UsageError(f"no algorithm '{algo}': {did_you_mean(algo, _files())}")
+    return _files()[algo]
 
 
 def short_name(algo: str) -> str:
@@ -148,12 +154,12 @@ def is_game(module: Any) -> bool:
 
 def listed_as_text(algo: str) -> bool:
     """Return whether an algorithm of ours learns from text; false for anybody's own file, which is not imported."""
-    return algo in algorithms() and algorithms()[algo].is_text
+    return algo in _files() and _read(_files()[algo]).is_text
 
 
 def listed_as_game(algo: str) -> bool:
     """Return whether an algorithm of ours learns a board game; false for anybody's own file, which is not imported."""
-    return algo in algorithms() and algorithms()[algo].is_game
+    return algo in _files() and _read(_files()[algo]).is_game
 
 
 def check_target(module: Any, algo: str, target: str) -> None:
@@ -177,7 +183,7 @@ def check_target(module: Any, algo: str, target: str) -> None:
                 f"'{algo}' learns board games, and '{target}' is none: {did_you_mean(target, games.listing())}"
             )
     elif not is_text(module):
-        if target in games.listing() and lookup.find(target) is None:
+        if lookup.find(target) is None and target in games.listing():
             players = ", ".join(name for name, listed in algorithms().items() if listed.is_game)
             raise UsageError(
                 f"'{algo}' acts in an environment, and '{target}' is a board game (what learns those: {players})"
@@ -210,12 +216,10 @@ def load_algorithm(algo: str) -> Any:
         UsageError: If there is none, or if it has no ``train`` and no ``Config`` with the fields that every algorithm has.
     """
     module: Any
-    if algo in algorithms():
-        module = importlib.import_module(f"cumulant.algos.{algo}")
-    elif is_path(algo):
-        module = load_module(algo)
-    else:
-        raise UsageError(f"no algorithm '{algo}': {did_you_mean(algo, algorithms())}")
+    if algo not in _files() and not is_path(algo):
+        raise UsageError(f"no algorithm '{algo}': {did_you_mean(algo, _files())}")
+    with unsearched():
+        module = importlib.import_module(f"cumulant.algos.{algo}") if algo in _files() else load_module(algo)
     for name in ("Config", "train"):
         if not hasattr(module, name):
             raise UsageError(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import importlib
 import importlib.util
 import os
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,25 @@ def is_path(name: str) -> bool:
     [True, True, True, False, False, False]
     """
     return ":" in name or name.endswith(".py") or ("." in name and "/" not in name and "-v" not in name)
+
+
+@contextmanager
+def unsearched() -> Iterator[None]:
+    """Import torch and numba without a search for garbage among their objects, now or ever.
+
+    None of them is garbage before the process ends, and there are so many that Python would spend a third of a short training's
+    time on looking through them: while they are made, and again when it shuts down. What else there is by then is left alone,
+    too, so this does nothing once torch is there: a process that trains several times has garbage of its own.
+    """
+    if "torch" in sys.modules or not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def text_package(name: str) -> Any:

@@ -56,7 +56,10 @@ def listing() -> Mapping[str, Listed]:
     found: dict[str, Listed] = {}
     root = Path(__file__).parent
     for path in sorted([*root.glob("*.py"), *root.glob("*/env.py")]):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if "ENVIRONMENTS" not in text:
+            continue
+        tree = ast.parse(text)
         names = literal(tree.body, "ENVIRONMENTS")
         if names is None:
             continue
