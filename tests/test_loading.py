@@ -6,7 +6,7 @@ import pytest
 AFTER = "import gc; from cumulant import catalogue; catalogue.load_algorithm('ppo'); print(gc.get_freeze_count(), gc.isenabled())"
 
 
-@pytest.mark.parametrize("before, frozen", [("pass", True), ("import torch", False)])
+@pytest.mark.parametrize(("before", "frozen"), [("pass", True), ("import torch", False)])
 def test_objects_of_a_first_import_of_torch_are_no_longer_searched_for_garbage(before: str, frozen: bool) -> None:
     done = subprocess.run([sys.executable, "-c", f"{before}; {AFTER}"], capture_output=True, text=True, check=True)
     count, searching = done.stdout.split()

@@ -21,6 +21,7 @@ import tyro
 from torch import Tensor
 
 from cumulant.data.batch import Rollout
+from cumulant.engine.choice import began_by, record_engine
 from cumulant.engine.collect import collect
 from cumulant.engine.compiled import use_compiled
 from cumulant.engine.compiled_plain import CompiledPlain
@@ -194,8 +195,8 @@ def train(config: Config, run: Run) -> Policy:
     keeper = Keeper(Policy(net), run, config.env, config.env_options, config.eval_episodes)
     run.track(net=net, optimizer=optimizer, reward_scale=reward_scale, envs=envs, keeper=keeper)
     act_rng = run.rng("act")
-    possible, why = use_compiled(config.engine, net, envs, __name__)
-    run.note(why)
+    possible, why = use_compiled(config.engine, net, envs, __name__, began_by(run))
+    record_engine(run, possible, why)
     compiled = None
     if possible:
         compiled = CompiledPlain(net, optimizer, envs, config.num_steps, run.seed_for("act"))

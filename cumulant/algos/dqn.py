@@ -25,7 +25,7 @@ import torch
 import tyro
 
 from cumulant.data.replay import Replay, ReplayConfig, Transitions
-from cumulant.engine.choice import choose_engine
+from cumulant.engine.choice import began_by, choose_engine, record_engine
 from cumulant.engine.compiled_dqn import CompiledDQN, obstacle
 from cumulant.engine.evaluate import Keeper, episode_metrics
 from cumulant.engine.persistence import Persistence
@@ -208,8 +208,8 @@ def train(config: Config, run: Run) -> Policy:
     total = -(-config.total_steps // steps_per_iteration)
     eval_every = max(1, config.eval_every_steps // steps_per_iteration if config.eval_every_steps else total // 20)
 
-    possible, why = choose_engine(config.engine, obstacle(net), __name__)
-    run.note(why)
+    possible, why = choose_engine(config.engine, obstacle(net), __name__, began_by(run))
+    record_engine(run, possible, why)
     compiled = CompiledDQN(net, slow, optimizer, config.double, config.max_grad_norm) if possible else None
 
     def updates_after(steps: int) -> int:

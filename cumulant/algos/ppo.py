@@ -20,6 +20,7 @@ import tyro
 from torch import Tensor
 
 from cumulant.data.batch import Rollout, minibatches
+from cumulant.engine.choice import began_by, record_engine
 from cumulant.engine.collect import collect
 from cumulant.engine.compiled import CompiledPPO, use_compiled
 from cumulant.engine.constraint import ConstraintConfig, Multiplier
@@ -259,8 +260,8 @@ def train(config: Config, run: Run) -> Policy:
     run.track(net=net, optimizer=optimizer, reward_scale=reward_scale, envs=envs, keeper=keeper)
     run.track(remembered=remembered, multiplier=multiplier)
     act_rng, shuffle_rng = run.rng("act"), run.rng("shuffle")
-    possible, why = use_compiled(config.engine, net, envs, __name__)
-    run.note(why)
+    possible, why = use_compiled(config.engine, net, envs, __name__, began_by(run))
+    record_engine(run, possible, why)
     compiled = None
     if possible:
         compiled = CompiledPPO(net, optimizer, envs, config.horizon, run.seed_for("act"), run.seed_for("shuffle"))

@@ -28,6 +28,7 @@ import tyro
 from torch import Tensor
 
 from cumulant.data.batch import Rollout
+from cumulant.engine.choice import began_by, record_engine
 from cumulant.engine.collect import collect
 from cumulant.engine.compiled import use_compiled
 from cumulant.engine.compiled_plain import CompiledPlain
@@ -212,8 +213,8 @@ def train(config: Config, run: Run) -> Policy:
     learning = (
         config if learned else replace(config, value_coef=0.0)
     )  # without a value there is nothing for it to learn
-    possible, why = use_compiled(config.engine, net, envs, __name__)
-    run.note(why)
+    possible, why = use_compiled(config.engine, net, envs, __name__, began_by(run))
+    record_engine(run, possible, why)
     compiled = None
     if possible:
         compiled = CompiledPlain(net, optimizer, envs, config.horizon, run.seed_for("act"))

@@ -27,7 +27,7 @@ import tyro
 from torch import Tensor
 
 from cumulant.data.replay import Replay, ReplayConfig, Transitions
-from cumulant.engine.choice import choose_engine
+from cumulant.engine.choice import began_by, choose_engine, record_engine
 from cumulant.engine.compiled_sac import CompiledSAC, obstacle
 from cumulant.engine.constraint import ConstraintConfig, Multiplier
 from cumulant.engine.evaluate import Keeper, episode_metrics
@@ -162,8 +162,8 @@ def train(config: Config, run: Run) -> Policy:
     eval_every = max(1, config.eval_every_steps // steps_per_iteration if config.eval_every_steps else total // 20)
     entropy_wanted = wanted_entropy(config, actor)
 
-    possible, why = choose_engine(config.engine, obstacle(actor, critics, config.weight_decay), __name__)
-    run.note(why)
+    possible, why = choose_engine(config.engine, obstacle(actor, critics, config.weight_decay), __name__, began_by(run))
+    record_engine(run, possible, why)
     compiled = None
     if possible:
         optimizers = actor_optimizer, critics_optimizer, temperature_optimizer

@@ -33,9 +33,9 @@ _KINDS: dict[type[nn.Module], int] = {nn.ReLU: perceptron.RELU, nn.Tanh: percept
 MEASURES = ("loss/policy", "loss/value", "loss/grad_norm", "policy/entropy", "policy/kl", "policy/clip_fraction")
 
 
-def use_compiled(engine: str, net: ActorCritic, envs: VectorEnv, module: str) -> tuple[bool, str]:
+def use_compiled(engine: str, net: ActorCritic, envs: VectorEnv, module: str, began: str = "") -> tuple[bool, str]:
     """Decide as ``choose_engine`` does whether the compiled engine takes a network, and say how environments are stepped."""
-    possible, why = choose_engine(engine, _obstacle(net), module)
+    possible, why = choose_engine(engine, _obstacle(net), module, began)
     if not possible:
         return False, why
     stepped = native.obstacle(envs)

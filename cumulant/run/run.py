@@ -77,6 +77,7 @@ class Run:
         self._parts: dict[str, Any] = {}
         self._row: Row = {}
         self._note = ""
+        self._facts: dict[str, Any] = {}
         self._samples: list[dict[str, Any]] = []
         self._files: dict[str, Any] = {}
         self._lock: int | None = None
@@ -134,6 +135,17 @@ class Run:
     def note(self, line: str) -> None:
         """Say something once to whoever watches: it goes with the next row, as ``note``, and into no file."""
         self._note = line
+
+    def record(self, **facts: Any) -> None:
+        """Add facts to the manifest of a new run, before its first iteration: plain JSON values."""
+        self._facts.update(facts)
+
+    def recorded(self, name: str) -> Any:
+        """Return a fact from the manifest of a run that is resumed; None if it is a new one, or does not have it."""
+        try:
+            return json.loads((self.directory / "manifest.json").read_text()).get(name) if self._resume else None
+        except (OSError, ValueError, AttributeError):
+            return None
 
     def log_samples(self, samples: Iterable[Mapping[str, Any]]) -> None:
         """Keep what was made in this iteration, such as texts: a line of samples.jsonl each, cut on resume like the metrics.
@@ -230,7 +242,7 @@ class Run:
         restored = checkpoint.restore(self.directory / "state") if self._resume else None
         if restored is None:
             self.write("config.json", self.spec)
-            self.write("manifest.json", facts)
+            self.write("manifest.json", facts | self._facts)
             start, offsets = 0, {}
         else:
             self._warn_if_moved(facts)
@@ -284,7 +296,7 @@ class Run:
     def _warn_if_moved(self, facts: dict[str, Any]) -> None:
         try:
             changed = differences(json.loads((self.directory / "manifest.json").read_text()), facts)
-        except (OSError, ValueError):
+        except (OSError, ValueError, AttributeError):
             changed = ["manifest.json is missing or unreadable"]
         if changed:
             warnings.warn(
