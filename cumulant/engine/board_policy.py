@@ -122,10 +122,17 @@ class BoardPolicy:
         net: The network.
         card: What is known of it; ``env`` and ``env_options`` name the game, ``config`` how it was trained.
         search: How moves are searched for; by default as in training, without its noise.
+        every_symmetry: See ``NetEvaluator``.
     """
 
-    def __init__(self, net: BoardNet, card: Mapping[str, Any], search: SearchConfig | None = None) -> None:
-        self.net, self.card = net, dict(card)
+    def __init__(
+        self,
+        net: BoardNet,
+        card: Mapping[str, Any],
+        search: SearchConfig | None = None,
+        every_symmetry: bool = True,
+    ) -> None:
+        self.net, self.card, self.every_symmetry = net, dict(card), every_symmetry
         try:
             self.game = make_game(str(self.card["env"]), **self.card.get("env_options", {}))
             trained_with = from_dict(SearchConfig, self.card.get("config", {}).get("search", {}), where="search")
@@ -148,7 +155,7 @@ class BoardPolicy:
                 self.game,
                 1 << 18,
                 str(self.card.get("config", {}).get("precision", "auto")),
-                every_symmetry=True,
+                self.every_symmetry,
             )
         return self._evaluator
 

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import functools
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from cumulant.engine.board_policy import BoardPolicy
-from cumulant.engine.elo_over_training import EloOverTraining
+from cumulant.engine.elo_over_training import SIMULATIONS, EloOverTraining
 from cumulant.engine.matches import openings, play_games
-from cumulant.engine.players import make_player
+from cumulant.engine.players import Player, make_player
 from cumulant.engine.trained_players import board_player
 from cumulant.envs.games.game import Game
 from cumulant.envs.games.minimax import Table
@@ -66,14 +67,24 @@ def _kept(policy: BoardPolicy, simulations: int) -> dict[str, np.ndarray]:
     return found
 
 
-def evaluation(policy: BoardPolicy, simulations: int, games: int = 100, seed: int = 0) -> dict[str, Any]:
-    """Return what a run's evaluation says: results against a player who moves at random, and the shares of ``measure``."""
-    game = policy.game
-    players = board_player(policy, game, "it", simulations), make_player("random", game, seed=seed)
+def against_random(player: Player, game: Game, games: int, seed: int) -> np.ndarray:
+    """Return a player's results against one who moves at random, ``[games]``: 1 won, 0 drawn, -1 lost; half of them as second."""
     starts = openings(game, games // 2, 1, np.random.default_rng(seed))
-    records = play_games(game, players, [start for start in starts for _ in (0, 1)], [(0, 1), (1, 0)] * len(starts))
+    both = [start for start in starts for _ in (0, 1)]
+    players = player, make_player("random", game, seed=seed)
+    records = play_games(game, players, both, [(0, 1), (1, 0)] * len(starts))
     points = np.array([record.points if k % 2 == 0 else 1.0 - record.points for k, record in enumerate(records)])
-    results = 2.0 * points - 1.0
+    return 2.0 * points - 1.0
+
+
+def evaluation(policy: BoardPolicy, simulations: int, games: int = 100, seed: int = 0) -> dict[str, Any]:
+    """Return what a run's evaluation says: results against a player who moves at random, and the shares of ``measure``.
+
+    The games are searched as quickly as those of Elo over training: on a large board they would take longer than the training.
+    """
+    game = policy.game
+    quick = BoardPolicy(policy.net, policy.card, replace(policy.search_config, leaves=1), every_symmetry=False)
+    results = against_random(board_player(quick, game, "it", min(simulations, SIMULATIONS)), game, games, seed)
     mean, low, high = mean_interval(results)
     outcomes = {}
     for name, kept in _kept(policy, simulations).items():
@@ -86,6 +97,7 @@ def evaluation(policy: BoardPolicy, simulations: int, games: int = 100, seed: in
         "episodes": len(results),
         "seed": seed,
         "simulations": simulations,
+        "game_simulations": min(simulations, SIMULATIONS),
         "return_mean": mean,
         "return_interval": [low, high],
         "return_std": float(results.std()),

@@ -16,7 +16,8 @@ from cumulant.data.game_replay import UNKNOWN, GameReplay, Positions, WindowConf
 from cumulant.engine.board_policy import BoardPolicy, NetEvaluator
 from cumulant.engine.elo_over_training import EloOverTraining
 from cumulant.engine.search import Found, Search, SearchConfig
-from cumulant.engine.strength import evaluation, solved_sets
+from cumulant.engine.strength import against_random, measure, solved_sets
+from cumulant.engine.trained_players import board_player
 from cumulant.envs.games.lookup import make_game
 from cumulant.envs.games.minimax import Table, losing_line
 from cumulant.errors import ConfigError, PlayerFault, RunError
@@ -224,12 +225,11 @@ def test_an_evaluation_counts_for_the_policy_on_both_sides():
         prior = np.where(np.isinf(worth), 1.0, 0.0)  # without a search it would be on what is taken
         return Found(visits, visits.astype(float), worth.argmax(1), np.zeros(len(states)), prior)
 
-    perfect = SimpleNamespace(game=game, card={"env_options": {}}, search=search)
-    said = evaluation(perfect, 1, games=200)
-    assert said["episodes"] == 200
-    assert said["return_mean"] > 0.8
-    assert said["outcomes"]["value_kept_all"]["mean"] == 1.0
-    assert said["outcomes"]["network_kept_all"]["mean"] == 0.0
+    perfect = SimpleNamespace(game=game, search=search)
+    results = against_random(board_player(perfect, game, "it", 1), game, 200, 0)
+    assert results.shape == (200,)
+    assert results.mean() > 0.8
+    assert measure(perfect, 1) == {"value_kept_all": 1.0, "network_kept_all": 0.0}
     assert losing_line(lambda states: search(states, 1).action, game) is None
 
 
@@ -244,6 +244,9 @@ def test_it_learns_tic_tac_toe(train_one):
         rates.append(rows[-1]["eval/network_kept_all"])
         policy = BoardPolicy.load(run / "policy", "best")
         assert known.share(policy.act(known.states, 100)) >= 0.99
+        said = json.loads((run / "evaluation.json").read_text())
+        assert (said["episodes"], said["simulations"], said["game_simulations"]) == (100, 100, 16)
+        assert said["return_mean"] > 0.8
         assert len([row for row in rows if "eval/elo" in row]) == len(rows)
         kept = {int(file.stem) for file in (run / "policy").glob("*.safetensors") if file.stem.isdigit()}
         assert kept == {row["steps"] for row in rows}, "each network that was measured"
