@@ -38,7 +38,7 @@ def prepare(package: Path) -> None:
     if wanted and _writable(Path(wanted)) and _drop_stale(package, Path(wanted)):
         return
     beside = package / "kernels" / "__pycache__"
-    found = _usable(beside) and _drop_stale(package, None)
+    found = _usable(package) and _drop_stale(package, None)
     if not found and not _writable(beside):  # numba takes it if it can, and could not read what is there
         found = _writable(_users_folder()) and _drop_stale(package, _users_folder())
     if found:
@@ -97,19 +97,30 @@ def _users_folder() -> Path:
 
 
 def _writable(folder: Path) -> bool:
-    """Return whether files can be made in a folder, or it can be made."""
+    """Return whether files can be made in a folder, or it can be made; by trying, since rights do not tell everywhere."""
     if str(folder).startswith("~"):  # there is no home
         return False
     while (
         not os.path.exists(folder) and folder != folder.parent
     ):  # unlike Path.exists it bears what may not be looked at
         folder = folder.parent
-    return os.path.isdir(folder) and os.access(folder, os.R_OK | os.W_OK | os.X_OK)
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
 
 
-def _usable(folder: Path) -> bool:
-    """Return whether code can be kept beside the sources: what is there already must be readable, too."""
-    return _writable(folder) and all(os.access(kept, os.R_OK) for kept in folder.glob("*.nb[ic]"))
+def _usable(package: Path) -> bool:
+    """Return whether code can be kept beside the sources: what is there already, maybe another user's, must be readable, too."""
+    if not _writable(package / "kernels" / "__pycache__"):
+        return False
+    for kept in (path for name in COMPILED for path in (package / name).rglob("__pycache__/*.nb[ic]")):
+        try:
+            kept.open("rb").close()
+        except OSError:
+            return False
+    return True
 
 
 def _temporary() -> Path:
@@ -120,7 +131,7 @@ def _temporary() -> Path:
         folder.mkdir(mode=0o700, exist_ok=True)
         known = folder.lstat()
         own = not hasattr(os, "getuid") or (known.st_uid == os.getuid() and stat.S_IMODE(known.st_mode) & 0o022 == 0)
-        if stat.S_ISDIR(known.st_mode) and own and os.access(folder, os.W_OK | os.X_OK):
+        if stat.S_ISDIR(known.st_mode) and own and _writable(folder):
             return folder
     except OSError:
         pass
@@ -141,32 +152,39 @@ def saying(say: Callable[[str], None] | None) -> Iterator[Callable[[], None]]:
         yield lambda: None
         return
     from numba.core import event
+    from numba.core.caching import NullCache
 
     class Watch(event.Listener):
-        depth, began, seconds = 0, 0.0, 0.0
+        depth, began, name, kept = 0, 0.0, "", True
 
         def __init__(self) -> None:
-            self.names: list[str] = []
+            self.seconds: dict[str, float] = {}  # by function, of those that will be found and of those that will not
+            self.each_time: dict[str, float] = {}
 
         def on_start(self, event: Any) -> None:
             if self.depth == 0:
-                if not self.names:
+                dispatcher = event.data["dispatcher"]
+                self.kept = not isinstance(dispatcher._cache, NullCache)
+                self.name = dispatcher.py_func.__name__.lstrip("_")
+                if self.kept and not self.seconds:
                     say("compiling for this processor, the first time only")
+                if not self.kept and not self.each_time:
+                    say(f"compiling {self.name}, which is not kept")
                 self.began = time.perf_counter()
-                self.names.append(event.data["dispatcher"].py_func.__name__.lstrip("_"))
             self.depth += 1
 
         def on_end(self, event: Any) -> None:
             self.depth -= 1
             if self.depth == 0:
-                self.seconds += time.perf_counter() - self.began
+                names = self.seconds if self.kept else self.each_time
+                names[self.name] = names.get(self.name, 0.0) + time.perf_counter() - self.began
 
         def tell(self) -> None:
-            if self.names:
-                names = list(dict.fromkeys(self.names))
-                more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-                say(f"compiled {', '.join(names[:_SHOWN])}{more} in {self.seconds:.1f} s; the next run finds them")
-            self.names, self.seconds = [], 0.0
+            if self.seconds:
+                say(f"compiled {_told(self.seconds)}; the next run finds them")
+            if self.each_time:
+                say(f"compiled {_told(self.each_time)}, as every run will: cache=True in its njit would keep it")
+            self.seconds, self.each_time = {}, {}
 
     watch = Watch()
     with event.install_listener("numba:compile", watch):
@@ -174,3 +192,8 @@ def saying(say: Callable[[str], None] | None) -> Iterator[Callable[[], None]]:
             yield watch.tell
         finally:
             watch.tell()
+
+
+def _told(seconds: dict[str, float]) -> str:
+    names, more = list(seconds), f" and {len(seconds) - _SHOWN} more" if len(seconds) > _SHOWN else ""
+    return f"{', '.join(names[:_SHOWN])}{more} in {sum(seconds.values()):.1f} s"

@@ -64,6 +64,20 @@ def test_a_named_place_that_cannot_be_written_is_reported(nowhere, monkeypatch):
     assert os.environ["NUMBA_CACHE_DIR"] == str(package)
 
 
+@pytest.mark.parametrize("part", ["kernels", "envs/warfarin"])
+def test_what_another_user_keeps_to_himself_is_not_relied_on(nowhere, part):
+    """A link to nowhere can be read by nobody: even root, who runs tests in containers, is refused."""
+    temporary, _ = nowhere
+    folder = temporary / "package" / part / "__pycache__"
+    folder.mkdir(parents=True)
+    prepare(temporary / "package")
+    assert os.environ["NUMBA_CACHE_DIR"] == ""
+    (folder / "theirs.py311.nbi").symlink_to(temporary / "none")
+    with pytest.warns(UserWarning, match="compiled code is kept in"):
+        prepare(temporary / "package")
+    assert Path(os.environ["NUMBA_CACHE_DIR"]).is_dir()
+
+
 KERNEL = """
 from numba import njit
 from {package}.envs.constant import constant
@@ -106,25 +120,32 @@ def test_code_of_other_sources_is_not_run(tmp_path, monkeypatch, place):
     assert said == [["1", "0", "1"], ["1", "1", "0"], ["2", "0", "1"]]  # compiled, found, compiled anew
 
 
-def test_compiling_is_said_once_with_its_time():
+@pytest.mark.parametrize("kept", [True, False])
+def test_compiling_is_said_once_with_its_time(kept, tmp_path, monkeypatch):
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+
     @numba.njit
     def inner(x):
         return x + 1
 
-    @numba.njit
+    @numba.njit(cache=kept)
     def outer(x):
         return inner(x) * 2
 
     lines = []
     with saying(lines.append) as told:
         assert outer(1) == 4
-        assert lines == ["compiling for this processor, the first time only"]
+        assert lines == [
+            "compiling for this processor, the first time only" if kept else "compiling outer, which is not kept"
+        ]
         told()
         assert outer(2) == 6
         told()
     assert len(lines) == 2
     assert lines[1].startswith("compiled outer in ")
-    assert lines[1].endswith(" s; the next run finds them")
+    assert lines[1].endswith(
+        " s; the next run finds them" if kept else " s, as every run will: cache=True in its njit would keep it"
+    )
     with saying(None) as told:
         outer(1.0)
         told()

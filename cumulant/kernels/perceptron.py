@@ -73,7 +73,7 @@ def forward(vector, start, sizes, kind, m, block):  # type: ignore[no-untyped-de
                     tanh(line)
                 else:
                     for i in range(line.shape[0]):
-                        line[i] = line[i] if line[i] > ZERO else ZERO
+                        line[i] = ZERO if line[i] < ZERO else line[i]  # handing NaN on
 
 
 @twin("cumulant.nn.backward.Pass")
@@ -123,7 +123,7 @@ def propagate(vector, start, sizes, kind, m, block, delta, weights, grad, inputs
                             of_input[k, i] *= ONE - inner[k, i] * inner[k, i]
                     else:
                         for i in range(m):
-                            of_input[k, i] = of_input[k, i] if inner[k, i] > ZERO else ZERO
+                            of_input[k, i] = ZERO if inner[k, i] <= ZERO else of_input[k, i]
         row = above
 
 

@@ -120,6 +120,9 @@ class Perceptrons(torch.autograd.Function):
             raise ValueError(f"inputs are {list(x.shape)}; these perceptrons read [rows, {plan.sizes[0]}]")
         out = torch.empty(len(plan.starts), len(x), int(plan.sizes[-1]))
         ctx.plan, ctx.blocks = plan, plan.blocks(len(x))
+        ctx.save_for_backward(
+            *parameters
+        )  # so that autograd notices if they change before the way back, which reads them
         seen = x.detach().contiguous().numpy()
         passes.run(plan.vector, plan.starts, plan.sizes, plan.kind, seen, ctx.blocks, out.numpy())
         return out
@@ -128,7 +131,7 @@ class Perceptrons(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         """Return the gradients that are needed of x, nothing for ``plan``, and of the parameters."""
-        plan, rows = ctx.plan, slope.shape[1]
+        plan, rows, _ = ctx.plan, slope.shape[1], ctx.saved_tensors
         inputs, weights = ctx.needs_input_grad[0], any(ctx.needs_input_grad[2:])
         to_x = torch.zeros(rows if inputs else 0, int(plan.sizes[0]))
         in_place = plan.grad() if weights else None

@@ -138,3 +138,34 @@ def test_inputs_of_another_width_are_refused(width):
     Flat(critics)
     with pytest.raises(ValueError, match=r"these perceptrons read \[rows, 4\]"):
         critics(torch.zeros(512, 3), torch.zeros(512, width))
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+@pytest.mark.parametrize("where", ["input", "weight"])
+def test_what_is_no_number_is_handed_on_as_by_torch(used, activation, where):
+    made, flat = towers(1, (4, (64, 64), 3), activation)
+    x = torch.randn(ROWS, 4, generator=generator(2))
+    (x if where == "input" else made[0][0].weight.data)[1, 2] = torch.nan
+    found = []
+    for run in (lambda: run_towers(made, x, 1)[0], lambda: made[0](x)):
+        flat.parameter.grad.zero_()
+        out = run()
+        out.sum().backward()
+        found.append((out.detach(), flat.parameter.grad.clone()))
+    assert len(used) == 1
+    for mine, theirs in zip(*found):
+        assert theirs.isnan().any()
+        assert torch.equal(mine.isnan(), theirs.isnan())
+        close(mine.nan_to_num(), theirs.nan_to_num())
+
+
+def test_weights_that_change_before_the_way_back_are_noticed_as_by_torch(used):
+    made, _ = towers(1, (4, (64, 64), 3))
+    x = torch.randn(ROWS, 4, generator=generator(2))
+    for run in (lambda: run_towers(made, x, 1)[0], lambda: made[0](x)):
+        out = run().sum()
+        with torch.no_grad():
+            made[0][2].weight.mul_(2.0)
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            out.backward()
+    assert len(used) == 1
