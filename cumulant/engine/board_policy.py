@@ -23,6 +23,8 @@ from cumulant.kernels.seen import Seen, Turns, fill_in, look_up
 from cumulant.nn.board import BoardNet, for_inference
 from cumulant.run.config import from_dict
 
+_ROWS = 256  # that the network sees at once of the symmetries of some positions
+
 
 class NetEvaluator:
     """What a network says of positions, for a search.
@@ -97,15 +99,21 @@ class NetEvaluator:
 
     @torch.inference_mode()
     def _say(self, planes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        if not self.every_symmetry:
+        if not self.every_symmetry or not len(planes):
             return self._ask(planes)
-        logits, values = np.zeros((len(planes), self.game.num_actions), np.float32), np.zeros(len(planes), np.float32)
-        count = len(self.game.symmetries_points)
-        flat = planes.reshape(*planes.shape[:2], -1)
-        for points, actions in zip(self.game.symmetries_points, self.game.symmetries_actions):
-            said, value = self._ask(np.ascontiguousarray(flat[:, :, points]).reshape(planes.shape))
-            logits[:, actions] += said / count
-            values += value / count
+        game, count = self.game, len(planes)
+        logits, values = np.zeros((count, game.num_actions), np.float32), np.zeros(count, np.float32)
+        flat, number = planes.reshape(*planes.shape[:2], -1), len(game.symmetries_points)
+        together = max(1, _ROWS // count)  # a few positions by themselves take the network several times as long
+        for first in range(0, number, together):
+            some = slice(first, first + together)
+            shown = flat[:, :, game.symmetries_points[some]].transpose(2, 0, 1, 3)
+            said, value = self._ask(np.ascontiguousarray(shown).reshape(-1, *planes.shape[1:]))
+            for own, worth, actions in zip(
+                said.reshape(-1, count, game.num_actions), value.reshape(-1, count), game.symmetries_actions[some]
+            ):
+                logits[:, actions] += own / number
+                values += worth / number
         return logits, values
 
     def _ask(self, planes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

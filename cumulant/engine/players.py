@@ -147,7 +147,10 @@ def _perfect(game: Game, seed: int, number: int | None) -> Player:
 
         def worth(state: np.ndarray) -> np.ndarray:
             own, mask = int(state[0]), int(state[1])
-            scores = solver.move_scores(own, mask, sign_only=mask.bit_count() < _EXACT_FROM)
+            if mask.bit_count() < _EXACT_FROM:
+                value, keeps = solver.keeping(own, mask)
+                return np.where(keeps, value, -np.inf)
+            scores = solver.move_scores(own, mask)
             return np.where(scores == NO_MOVE, -np.inf, scores)
 
     elif game.name == "tictactoe":

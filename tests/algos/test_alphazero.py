@@ -13,6 +13,7 @@ from gymnasium import spaces
 from cumulant.algos.alphazero import Config, PlayConfig, SelfPlay, shown, turned
 from cumulant.boards import find_player
 from cumulant.data.game_replay import UNKNOWN, GameReplay, Positions, WindowConfig
+from cumulant.engine import board_policy
 from cumulant.engine.board_policy import BoardPolicy, NetEvaluator
 from cumulant.engine.elo_over_training import EloOverTraining
 from cumulant.engine.search import Found, Search, SearchConfig
@@ -136,7 +137,9 @@ def test_the_network_for_inference_says_the_same(pooling):
     assert (said.value.abs() < 1).all()
 
 
-def test_all_symmetries_are_asked_alike():
+@pytest.mark.parametrize("rows", [1, 24, 256])
+def test_all_symmetries_are_asked_alike(monkeypatch, rows):
+    monkeypatch.setattr(board_policy, "_ROWS", rows)  # one, three, all eight at a time
     game = make_game("tictactoe")
     state = game.position(list("512"))
     planes = game.planes(state).reshape(2, 9)

@@ -30,6 +30,9 @@ def test_the_solver_gives_the_values_that_are_written(name):
     solver, positions = Solver(), solved_positions(name)
     for moves, values in list(zip(positions.moves, positions.values))[-85::5]:
         assert solver.move_scores(*position(moves), sign_only=True).tolist() == values.tolist(), moves
+        value, keeps = solver.keeping(*position(moves))
+        assert value == values.max(), moves
+        assert keeps.tolist() == (values == value).tolist(), moves
 
 
 def test_players_are_graded_as_they_deserve():

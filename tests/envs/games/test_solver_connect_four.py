@@ -67,6 +67,40 @@ def test_every_move_scores_as_by_brute_force(stones):
         signs = [NO_MOVE if score == NO_MOVE else np.sign(score) for score in expected]
         assert solver.move_scores(*position(moves), sign_only=True).tolist() == signs, moves
         assert solver.score(*position(moves)) == max(expected)
+        value, keeps = solver.keeping(*position(moves))
+        assert (value, keeps.tolist()) == (max(signs), [sign == max(signs) for sign in signs]), moves
+
+
+DRAWN = "23163416124767223154467471272416755633"
+
+
+def test_moves_that_keep_the_value_lead_to_it():
+    rng, solver, ends = np.random.default_rng(5), Solver(), set()
+    for moves in [DRAWN, *(random_game(rng, 33)[0] for _ in range(6))]:
+        expected = solver.keeping(*position(moves))[0]
+        while len(moves) < 42:
+            value, keeps = solver.keeping(*position(moves))
+            assert value == expected, moves
+            column = int(np.flatnonzero(keeps)[-1])
+            own, mask = position(moves)
+            moves, expected = moves + str(column + 1), -value
+            stones = own | ((mask | mask + (1 << 7 * column)) ^ mask)
+            if won({(c, r) for c in range(7) for r in range(6) if stones >> 7 * c + r & 1}):
+                assert value == 1, moves
+                break
+        else:
+            assert value == 0, moves
+        ends.add(value)
+    assert ends == {0, 1}
+
+
+@pytest.mark.parametrize("moves", ["44444432561276", "4411772266"])
+def test_what_keeps_the_value_of_a_symmetric_position_is_symmetric(moves):
+    assert position(moves) == position(str(8 - int(move)) for move in moves)
+    value, keeps = Solver().keeping(*position(moves))
+    scores = Solver().move_scores(*position(moves), sign_only=True)
+    assert value == scores.max()
+    assert keeps.tolist() == keeps.tolist()[::-1] == (scores == value).tolist()
 
 
 @pytest.mark.parametrize(
@@ -74,7 +108,7 @@ def test_every_move_scores_as_by_brute_force(stones):
     [
         ("2252576253462244111563365343671351441", -1),
         ("7422341735647741166133573473242566", 1),
-        ("23163416124767223154467471272416755633", 0),
+        (DRAWN, 0),
         ("4226111412113275256335534443264375577676", 0),
     ],
 )
