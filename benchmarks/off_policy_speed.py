@@ -1,4 +1,4 @@
-"""SAC and TD3 on Pendulum-v1 and DQN on CartPole-v1, end to end (acting, replay and updates): ours, Stable-Baselines3 and SBX.
+"""SAC, TD3 and TQC on Pendulum-v1 and DQN on CartPole-v1, acting, replay and updates: ours, Stable-Baselines3 and SBX.
 
 The same hyper-parameters in all: networks, minibatches, updates per step, replay, exploration, target networks; DQN's are those
 of rl-baselines3-zoo, 128 updates after every 256 steps. Each measurement is a process of its own, on one core, with one thread;
@@ -34,7 +34,7 @@ from measure import (
     write_section,
 )
 
-PAGE = ("off_policy_speed", "SAC, TD3 and DQN, end to end")
+PAGE = ("off_policy_speed", "SAC, TD3, TQC and DQN, end to end")
 OURS = "Cumulant"
 PEERS = {"Stable-Baselines3": "stable_baselines3", "SBX": "sbx"}  # and what they are imported as
 PEER_LISTS = {"Stable-Baselines3": "peers.txt", "SBX": "peers_sbx.txt"}
@@ -62,6 +62,20 @@ TASKS: dict[str, dict[str, Any]] = {
         "polyak": 0.005,
         "policy_every": 2,
         "exploration_noise": 0.1,
+        "hidden": [256, 256],
+    },
+    "tqc": {
+        "env": "Pendulum-v1",
+        "total_steps": 2500,
+        "warmup_steps": 500,
+        "learning_rate": 3e-4,
+        "batch_size": 256,
+        "updates_per_step": 1.0,
+        "train_every": 1,
+        "polyak": 0.005,
+        "num_critics": 2,
+        "num_quantiles": 25,
+        "drop": 2,
         "hidden": [256, 256],
     },
     "dqn": {
@@ -101,6 +115,7 @@ def time_ours(wanted: dict[str, Any]) -> dict[str, Any]:
     own = {
         "sac": ("polyak",),
         "td3": ("polyak", "policy_every", "exploration_noise"),
+        "tqc": ("polyak", "num_critics", "num_quantiles", "drop"),
         "dqn": ("train_every", "target_every", "exploration", "epsilon", "epsilon_end"),
     }
     fields |= {name: wanted[name] for name in (*shared, *own[algo])}
@@ -204,7 +219,7 @@ def main() -> None:
     )
     parser.add_argument("--repeats", type=int, default=5, help="alternating runs of each")
     parser.add_argument("--algos", nargs="+", choices=TASKS, default=list(TASKS), help="which of them")
-    parser.add_argument("--steps", type=int, help="environment steps of a run (SAC and TD3 2,500, DQN 16,000)")
+    parser.add_argument("--steps", type=int, help="environment steps of a run (DQN 16,000, the others 2,500)")
     parser.add_argument("--core", type=int, default=default_core(), help="core to pin everything to; -1 for none")
     parser.add_argument(
         "--together",

@@ -75,9 +75,10 @@ def compare(options: argparse.Namespace) -> None:
     everyone[f"{OURS}, engine torch"] = [sys.executable, __file__, "--engine", "torch", "--time-ours"]
     if options.fast_only:
         everyone = {name: command for name, command in everyone.items() if name in (OURS, *JAX_PEERS)}
-    race = Race.run("PPO on CartPole-v1", everyone, wanted, options.repeats)
-    many = "" if options.num_envs == SETTINGS["num_envs"] else f"_{options.num_envs}"
-    race.report(options, wanted, f"ppo_cartpole{many}", ("numba",))
+    name, page = "PPO on CartPole-v1", "ppo_cartpole"
+    if options.num_envs != SETTINGS["num_envs"]:
+        name, page = f"{name}, {options.num_envs} environments", f"{page}_{options.num_envs}"
+    Race.run(name, everyone, wanted, options.repeats).report(options, wanted, page, ("numba",))
 
 
 def solve(options: argparse.Namespace) -> None:

@@ -9,6 +9,7 @@ Each race is a script of its own (see ``README.md``), which can be run by itself
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -44,11 +45,20 @@ RACES = {
     "warfarin": Row("PPO on warfarin, 8 x 128", ("ppo_warfarin.py",), "", {"Stable-Baselines3": 15.0}),
     "gymnasium": Row("PPO on Gymnasium's CartPole", ("ppo_gymnasium.py",), "", {"Stable-Baselines3": 1.5}),
     "sac": Row(
-        "SAC on Pendulum, 256 x 256", ("off_policy_speed.py", "--algos", "sac"), "sac, ", {"Stable-Baselines3": 2.0}
+        "SAC on Pendulum, 256 x 256",
+        ("off_policy_speed.py", "--algos", "sac"),
+        "sac, ",
+        {"Stable-Baselines3": 2.0, "SBX": 1.2},
     ),
+    "td3": Row("TD3 on Pendulum, 256 x 256", ("off_policy_speed.py", "--algos", "td3"), "td3, ", {}),
+    "tqc": Row("TQC on Pendulum, 256 x 256", ("off_policy_speed.py", "--algos", "tqc"), "tqc, ", {}),
     "dqn": Row(
-        "DQN on CartPole, 256 x 256", ("off_policy_speed.py", "--algos", "dqn"), "dqn, ", {"Stable-Baselines3": 4.0}
+        "DQN on CartPole, 256 x 256",
+        ("off_policy_speed.py", "--algos", "dqn"),
+        "dqn, ",
+        {"Stable-Baselines3": 4.0, "SBX": 1.5},
     ),
+    "pong": Row("PPO on Pong, convolutions", ("ppo_pong.py",), "", {"Stable-Baselines3": 1.2}),
 }
 
 
@@ -57,6 +67,8 @@ def run(name: str, options: argparse.Namespace) -> dict[str, Any]:
     words = [*RACES[name].words, "--json", "--repeats", str(options.repeats), "--core", str(options.core)]
     if words[0] == "ppo_cartpole.py":
         words += ["--peers-jax", str(options.peers_jax), "--peers-tianshou", str(options.peers_tianshou)]
+    if words[0] == "off_policy_speed.py":
+        words += ["--peers-sbx", str(options.peers_sbx)]
     if options.steps:
         words += ["--steps", str(options.steps)]
     print(f"{name} ...", file=sys.stderr)
@@ -68,7 +80,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     peers = Path(".peers/bin/python")
     parser.add_argument("--peers", type=Path, default=peers, help="Python of the peers' environment")
-    for other in ("jax", "tianshou"):
+    for other in ("jax", "tianshou", "sbx"):
         where = Path(f".peers_{other}/bin/python")
         parser.add_argument(
             f"--peers-{other}", type=Path, default=where, help=f"Python of the environment of {other}'s peers"
@@ -81,10 +93,14 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write benchmarks/results/speed.md, too")
     options = parser.parse_args()
     one_thread()
+    left_out = []
+    if "pong" in options.only and importlib.util.find_spec("ale_py") is None:
+        left_out = ["pong: left out, ale-py is not installed: `pip install 'cumulant[atari]'`"]
+        options.only = [name for name in options.only if name != "pong"]
     figures = {name: run(name, options) for name in options.only}
     known = facts(options.core, ("cumulant", "torch", "numpy", "numba", "gymnasium"))
     if options.json:
-        print(json.dumps({"races": figures, "facts": known}))
+        print(json.dumps({"races": figures, "left_out": left_out, "facts": known}))
         return
     rows = []
     for name, each in figures.items():
@@ -104,7 +120,7 @@ def main() -> None:
             )
     head = ["steps per CPU-second, one core", "ours", "beside", "ours is faster by", "goal"]
     text = f"Median (range) of {options.repeats} alternating runs; how each is measured: benchmarks/README.md."
-    parts = [text, table(head, rows), "\n".join(f"- {line}" for line in facts_lines(known))]
+    parts = [text, table(head, rows), *left_out, "\n".join(f"- {line}" for line in facts_lines(known))]
     print("\n\n".join(parts))
     if options.write:
         print(f"\nwritten: {write_results('speed', 'Ratios of speed', parts)}")

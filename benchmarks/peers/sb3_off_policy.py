@@ -1,4 +1,4 @@
-"""Time SAC, TD3 or DQN of Stable-Baselines3 or SBX, the same in JAX; runs in the peers' environment and prints one JSON line.
+"""Time SAC, TD3, TQC or DQN of Stable-Baselines3 or SBX, the same in JAX; runs in the peers' environment, prints a JSON line.
 
 Usage: sb3_off_policy.py '{"library": "sbx", "algo": "sac", ...}', as ``off_policy_speed.py`` calls it.
 """
@@ -55,6 +55,13 @@ def main():
     env = make_vec_env(wanted["env"], n_envs=1, seed=wanted["seed"])
     if wanted["algo"] == "sac":
         model = library.SAC("MlpPolicy", env, tau=wanted["polyak"], **shared)
+    elif wanted["algo"] == "tqc":
+        if wanted["library"] == "stable_baselines3":  # its TQC is in a package of its own
+            library = importlib.import_module("sb3_contrib")
+        shared["policy_kwargs"] |= {"n_critics": wanted["num_critics"], "n_quantiles": wanted["num_quantiles"]}
+        model = library.TQC(
+            "MlpPolicy", env, tau=wanted["polyak"], top_quantiles_to_drop_per_net=wanted["drop"], **shared
+        )
     elif wanted["algo"] == "td3":
         size = env.action_space.shape[0]
         model = library.TD3(
