@@ -103,7 +103,11 @@ def against_a_person(
                 show(f"{plain_lines(player.name)} resigns: you have won")
                 return 1.0
             if action not in game.legal_actions(state):
-                raise PlayerFault(f"{player.name} made an illegal move, number {action}, after {len(moves)} moves")
+                from cumulant.engine.players import written
+
+                raise PlayerFault(
+                    f"{player.name} made an illegal move after {len(moves)} moves: {written(game, action)}"
+                )
             show(f"\n{plain_lines(player.name)} plays {game.action_name(action)}")
             play(action)
             show(_drawn(game, state, moves))

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from cumulant.engine.players import RESIGNED, Player
+from cumulant.engine.players import RESIGNED, Player, written
 from cumulant.envs.games.game import Game
-from cumulant.errors import CumulantError
+from cumulant.errors import CumulantError, PlayerFault
 
 _COLOURS = {"b": 0, "black": 0, "w": 1, "white": 1}
 
@@ -132,6 +132,8 @@ class GtpServer:
         action = int(self.player.choose(self.state[None].copy(), [tuple(self.moves)])[0])
         if action == RESIGNED:
             return "resign"
+        if action not in self.game.legal_actions(self.state):  # an engine of somebody else's, passed on
+            raise PlayerFault(f"{self.player.name} made an illegal move: {written(self.game, action)}")
         if keep:
             self._keep(action)
         return self.game.action_name(action)

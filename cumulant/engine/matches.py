@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from cumulant.data.game_records import GAVE_UP, PLAYED_OUT
-from cumulant.engine.players import RESIGNED, Player
+from cumulant.engine.players import RESIGNED, Player, written
 from cumulant.envs.games.game import Game
 from cumulant.errors import ConfigError, PlayerFault
 
@@ -176,6 +176,4 @@ def _move(table: _Table, waiting: list[int], player: Player) -> None:
         elif action in legal:
             table.play(place, int(action))
         else:
-            in_range = 0 <= action < table.game.num_actions
-            shown = table.game.action_name(int(action)) if in_range else f"action {action}"
-            table.fail(place, f"{player.name} made an illegal move: {shown}")
+            table.fail(place, f"{player.name} made an illegal move: {written(table.game, int(action))}")

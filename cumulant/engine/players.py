@@ -189,6 +189,11 @@ BASELINES: dict[str, tuple[Callable[[Game, int, int | None], Player], str | None
 }
 
 
+def written(game: Game, action: int) -> str:
+    """Return an action as people write it, and "action 99" for one that the game has not."""
+    return game.action_name(action) if 0 <= action < game.num_actions else f"action {action}"
+
+
 def close_all(players: Sequence[Any]) -> None:
     """Close players; what one of them raises does not keep the others open."""
     problem: BaseException | None = None

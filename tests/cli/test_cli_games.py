@@ -155,7 +155,7 @@ def test_the_result_is_the_persons():
     assert against_a_person(game, fixed, 1, scripted("345"), shown.append) == -1.0
     assert shown[-1] == "rank has won"
     assert against_a_person(game, Player("q", lambda s, m: [-1]), 1, scripted(""), shown.append) == 1.0
-    with pytest.raises(PlayerFault, match="q made an illegal move, number 8"):
+    with pytest.raises(PlayerFault, match="q made an illegal move after 0 moves: action 8"):
         against_a_person(game, Player("q", lambda s, m: [8]), 1, scripted(""), shown.append)
 
 

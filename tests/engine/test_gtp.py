@@ -176,6 +176,19 @@ def test_the_server_refuses_what_cannot_be():
     assert session("undo", start="")[0] == "? cannot undo"
 
 
+def test_the_server_passes_no_illegal_move_on():
+    board = make_game("connect_four")
+    engine = gtp_player(fake("overfills"), board, 5.0)
+    server = GtpServer(board, engine)
+    for move in ("b 4", "w 4", "b 4", "w 4", "b 4", "w 4"):
+        server.answer(f"play {move}")
+    said = server.answer("genmove b")
+    engine.close()
+    assert said.startswith("? gtp:")
+    assert said.endswith("made an illegal move: 4")
+    assert len(server.moves) == 6
+
+
 def test_the_server_wins_won_games_and_scores_them():
     said = session("genmove b", "final_score", "genmove w", start="112233")
     assert said == ["= 4", "= B+1", "? the game has ended"]
