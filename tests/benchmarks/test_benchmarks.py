@@ -25,6 +25,7 @@ CASES = {
     "ppo_gymnasium.py": ["--repeats", "1", "--steps", "2048"],
     "ppo_pong.py": ["--repeats", "1", "--steps", "2048"],
     "ppo_cartpole.py --solve": ["--solve", "--seeds", "1", "--steps", "1024"],
+    "game_strength.py": ["--networks", "3", "--games", "2", "--simulations", "4", "--core", "-1"],
     "games.py": ["--repeats", "1", "--seconds", "0.01"],
     "minatar_steps.py": ["--repeats", "1", "--frames", "200"],
     "off_policy_speed.py": ["--repeats", "1", "--steps", "750"],
@@ -95,6 +96,23 @@ def test_search_has_a_row_for_each_size_without_peers(tmp_path):
         rate, peer = (cell.strip() for cell in row.strip("|").split("|")[3:5])
         assert float(rate.replace(",", "")) > 0
         assert peer == "skipped"
+
+
+def test_game_strength_rates_networks_and_opponents_and_plays_no_pair_twice(tmp_path):
+    import cumulant
+
+    fields = {"num_envs": 16, "simulations": 2, "channels": 8, "blocks": 1, "eval_simulations": 2, "elo_games": 0}
+    cumulant.train("alphazero", "tictactoe", out=tmp_path / "run", total_steps=1024, eval_every_steps=256, **fields)
+    words = [str(tmp_path / "run"), "--out", str(tmp_path / "out")]
+    page = run("game_strength.py", *words)
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if "| after" in line]
+    assert [row[0] for row in rows] == ["after 256 moves", "after 768 moves", "after 1,024 moves"]
+    assert [bool(row[3]) for row in rows] == [True, False, True]
+    assert "| 100 random games a move |" in page
+    assert "cumulant train alphazero tictactoe --total-steps 1024 --num-envs 16" in page
+    played = (tmp_path / "out" / "run.json").stat().st_mtime_ns
+    assert rows[0][1] in run("game_strength.py", *words)
+    assert (tmp_path / "out" / "run.json").stat().st_mtime_ns == played
 
 
 def test_ppo_cartpole_solve_judges_held_out_episodes():
