@@ -80,14 +80,14 @@ def side_by_side(make: Callable[[], Any], count: int) -> Any:
     return Player(players[0].name, choose, at_once=count, close=lambda: close_all(players))
 
 
-def meet(run: Path, options: argparse.Namespace, file: Path) -> list[dict[str, Any]]:
-    """Play what has not been played yet and return the results of all pairs, in the order in which they were played."""
+def meet(run: Path, count: int, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Play what has not been played yet with some networks of a run; return the results of all pairs as they were played."""
     import cumulant
     from cumulant.boards import find_player
 
-    steps = networks(run, options.networks)
+    steps = networks(run, count)
     game = cumulant.load(run, str(steps[-1])).game
-    opponents = OPPONENTS.get(game.name, _OTHERWISE)
+    opponents, file = OPPONENTS.get(game.name, _OTHERWISE), options.out / f"{run.resolve().name}.json"
     found: list[dict[str, Any]] = json.loads(file.read_text()) if file.exists() else []
     played = {(pair["one"], pair["other"]) for pair in found}
     pairs: list[tuple[str, str]] = []
@@ -214,7 +214,7 @@ def section(run: Path, pairs: list[dict[str, Any]]) -> list[str]:
     for player, rating in ratings.items():
         label = f"after {int(player):,} moves" if player.isdecimal() else player
         cells = [score(player, other) for other in others]
-        rows.append([label, f"{rating.elo:.0f}", f"{rating.low:.0f} to {rating.high:.0f}", *cells])
+        rows.append([label, f"{round(rating.elo)}", f"{round(rating.low)} to {round(rating.high)}", *cells])
     faults = sorted({reason for pair in pairs for reason in pair["reasons"]} - {"played out", "resigned"})
     lines = [f"## {name}", what, table([name, "Elo", "95 %", *(f"against {other}" for other in others)], rows)]
     return lines + [f"Games lost otherwise: {'; '.join(faults)}." for _ in faults[:1]]
@@ -236,9 +236,7 @@ def draw(everything: list[tuple[Path, list[dict[str, Any]]]], path: Path) -> Non
             axes.plot(moves, elo, marker="o", markersize=3.0, linewidth=1.0)
             for name in ordered_others(pairs):
                 axes.axhline(ratings[name].elo, color="0.4", linewidth=0.8, linestyle="--")
-                axes.annotate(
-                    name, (1.0, ratings[name].elo), xycoords=("axes fraction", "data"), ha="right", va="bottom"
-                )
+                axes.annotate(name, (0.01, ratings[name].elo), xycoords=("axes fraction", "data"), va="bottom")
             axes.set_title(json.loads((run / "config.json").read_text())["env"], fontsize=8.0)
             axes.set_xlabel("moves of self-play")
             axes.set_ylabel("Elo, mean 0")
@@ -250,7 +248,7 @@ def main() -> None:
     """Play, and print or write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN")
-    parser.add_argument("--networks", type=int, default=8, help="of each run (default 8)")
+    parser.add_argument("--networks", type=int, nargs="+", default=[8], help="of every run, or of each (default 8)")
     parser.add_argument("--games", type=int, default=8, help="of every pair, an even number (default 8)")
     parser.add_argument("--simulations", type=int, default=100, help="of a move (default 100)")
     parser.add_argument("--seed", type=int, default=0, help="of openings and opponents (default 0)")
@@ -263,9 +261,13 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(1)
-    everything = [(run, meet(run, options, options.out / f"{run.resolve().name}.json")) for run in options.runs]
+    counts = options.networks * len(options.runs) if len(options.networks) == 1 else options.networks
+    if len(counts) != len(options.runs):
+        parser.error("--networks: one number for all runs, or one for each")
+    everything = [(run, meet(run, count, options)) for run, count in zip(options.runs, counts)]
     known = facts(options.core, ["torch", "numba"])
-    known["command"] = f"python benchmarks/game_strength.py RUN --networks {options.networks} --games {options.games}"
+    words = ["RUN"] * len(options.runs) + ["--networks", *map(str, options.networks), "--games", str(options.games)]
+    known["command"] = " ".join(["python benchmarks/game_strength.py", *words])  # whose runs says nothing to others
     opponents = {pair["other"] for _, pairs in everything for pair in pairs}
     if any(name.startswith("rust-reversi") for name in opponents):
         known["versions"]["rust-reversi"] = version("rust-reversi")

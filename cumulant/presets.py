@@ -149,6 +149,12 @@ PRESETS: dict[tuple[str, str], Preset] = {
         "(86.3, 87.8, 87.8), over 3 seeds; about 20 minutes of one core each",
         how="cumulant train alphazero connect_four --seeds 3",
     ),
+    ("alphazero", "othello"): Preset(
+        config={"total_steps": 130_000, "num_envs": 128, "play": {"full_share": 0.5}, "replay": {"passes": 3.0}},
+        seen="with 100 simulations 3 of 8 games against rust-reversi at depth 6, 5 at depth 4, 6 at depth 2, and all 8 against "
+        "100 random games a move; one seed, about 8 CPU minutes",
+        how="cumulant train alphazero othello",
+    ),
     ("alphazero", "tictactoe"): Preset(
         config={
             "total_steps": 60_000,

@@ -71,7 +71,8 @@ def rate(
     """Return the rating of every player with an interval.
 
     What is drawn again is the pairing: both games from one opening stay together, and every two players keep their number of
-    pairings. One drawn pairing is among those that may be drawn, so that a clean sweep has an interval, too.
+    pairings. One drawn pairing is among those that may be drawn, so that a clean sweep has an interval, too. That draws players
+    nearer together, most where few pairings were played, so intervals are moved to have their median at the rating.
 
     Args:
         players: P.
@@ -94,5 +95,6 @@ def rate(
         points[:, one, other], points[:, other, one] = both[:, 0], both[:, 1] - both[:, 0]
         games[:, one, other] = games[:, other, one] = both[:, 1]
     ratings = elo(points, games, prior)
-    low, high = np.quantile(ratings[1:], [0.025, 0.975], axis=0)
+    low, middle, high = np.quantile(ratings[1:], [0.025, 0.5, 0.975], axis=0)
+    low, high = ratings[0] + low - middle, ratings[0] + high - middle
     return [Rating(float(a), float(b), float(c)) for a, b, c in zip(ratings[0], low, high)]

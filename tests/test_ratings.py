@@ -39,6 +39,12 @@ def test_who_wins_all_games_is_finitely_strong_and_his_interval_has_a_width():
     assert more[0].elo > ratings[0].elo + 100
 
 
+def test_intervals_hold_their_ratings_where_few_games_were_played():
+    pairings = [(0, 1, 2.0, 2)] * 4 + [(1, 2, 2.0, 2)] * 4 + [(2, 3, 2.0, 2)] * 4
+    for rating in rate(4, pairings, np.random.default_rng(0)):
+        assert rating.low < rating.elo < rating.high
+
+
 def test_intervals_hold_the_truth():
     rng = np.random.default_rng(1)
     truth = np.array([120.0, 0.0, -120.0])
