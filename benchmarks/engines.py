@@ -100,8 +100,8 @@ def compare(task: str, options: argparse.Namespace) -> list[str]:
     fields = TASKS[task][2] | ({"total_steps": options.steps} if options.steps else {})
     settings = ", ".join(f"{key} {value}" for key, value in fields.items())
     text = (
-        f"Mean return of the training episodes over {options.seeds} seeds with 95 % intervals, at the defaults of "
-        f"`cumulant train` but for {settings}. CPU-seconds a seed: "
+        f"Mean return of the training episodes over {options.seeds} seeds with 95 % intervals, at our defaults "
+        f"but for {settings}. CPU-seconds a seed: "
         + ", ".join(f"{engine} {each:.1f}" for engine, each in seconds.items())
         + "."
     )
