@@ -11,6 +11,7 @@ long. Results are kept in FOLDER (`--out`), and no pair plays twice. `--write` w
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import resource
 import subprocess
@@ -87,7 +88,10 @@ def meet(run: Path, count: int, options: argparse.Namespace) -> list[dict[str, A
 
     steps = networks(run, count)
     game = cumulant.load(run, str(steps[-1])).game
-    opponents, file = OPPONENTS.get(game.name, _OTHERWISE), options.out / f"{run.resolve().name}.json"
+    opponents = OPPONENTS.get(game.name, _OTHERWISE)
+    weights = (run / "policy" / f"{steps[-1]}.safetensors").read_bytes()
+    settings = f"{hashlib.sha256(weights).hexdigest()[:8]}-{options.simulations}-{options.games}-{options.seed}"
+    file = options.out / f"{run.resolve().name}-{settings}.json"  # of no other run, and played alike
     found: list[dict[str, Any]] = json.loads(file.read_text()) if file.exists() else []
     played = {(pair["one"], pair["other"]) for pair in found}
     pairs: list[tuple[str, str]] = []

@@ -111,6 +111,7 @@ def main():
     pin(known.core)
     seconds = known.seconds
     lines = ["| | games | simulations | ours | peer | ratio | goal |", "|---|---|---|---|---|---|---|"]
+    print(*lines, sep="\n")
     for kind, games, simulations, goal in ROWS:
         pairs = [
             (

@@ -21,12 +21,11 @@ _BATCH = 64  # positions of a file that are searched at a time
 
 def _run(spec: str) -> tuple[Path, str, int | None] | None:
     """Split ``RUN[@best|@last|@STEPS][:SIMULATIONS]``; None for what is no directory."""
-    if Path(spec).is_dir():
-        return Path(spec), "best", None
-    found = re.fullmatch(r"(?P<run>.+?)(@(?P<which>best|last|\d+))?(:(?P<simulations>[1-9]\d*))?", spec)
-    if found is None or not Path(found["run"]).is_dir():
-        return None
-    return Path(found["run"]), found["which"] or "best", int(found["simulations"]) if found["simulations"] else None
+    for parts in (r"(.+)()()", r"(.+)():([1-9]\d*)", r"(.+)@(best|last|\d+)()", r"(.+)@(best|last|\d+):([1-9]\d*)"):
+        found = re.fullmatch(parts, spec)
+        if found is not None and Path(found[1]).is_dir():  # the longest name of a directory counts
+            return Path(found[1]), found[2] or "best", int(found[3]) if found[3] else None
+    return None
 
 
 def _learned(run: Path, which: str, trust: bool) -> tuple[Any, Game]:

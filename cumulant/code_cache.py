@@ -34,6 +34,7 @@ def prepare(package: Path) -> None:
     Args:
         package: Folder of the package, with compiled functions in ``COMPILED``.
     """
+    package = Path(os.path.abspath(package))  # as numba names the places of its files
     wanted = os.environ.get(_VARIABLE, "")
     if wanted and _writable(Path(wanted)) and _drop_stale(package, Path(wanted)):
         return

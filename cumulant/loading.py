@@ -28,11 +28,11 @@ def is_path(name: str) -> bool:
 
 @contextmanager
 def unsearched() -> Iterator[None]:
-    """Import torch and numba without a search for garbage among their objects, now or ever.
+    """Import torch and numba without a search for garbage among their objects while they are made.
 
     None of them is garbage before the process ends, and there are so many that Python would spend a third of a short training's
-    time on looking through them: while they are made, and again when it shuts down. What else there is by then is left alone,
-    too, so this does nothing once torch is there: a process that trains several times has garbage of its own.
+    time on looking through them. On the command line they are left alone ever after, and so is what else there is by then: in
+    a process of somebody else's that might be a lot.
     """
     if "torch" in sys.modules or not gc.isenabled():
         yield
@@ -41,7 +41,8 @@ def unsearched() -> Iterator[None]:
     try:
         yield
     finally:
-        gc.freeze()
+        if "cumulant.cli.main" in sys.modules:
+            gc.freeze()
         gc.enable()
 
 

@@ -97,6 +97,7 @@ class _Worker:
         words: Moves and chunks that it told of; the listener counts.
         silent: Looks in a row at which something was due and it had told of nothing new.
         seen: Words at the last look.
+        hung: How often it hung; each time it is given twice the time, for it may just be slow.
     """
 
     index: int
@@ -110,6 +111,7 @@ class _Worker:
     words: int = 0
     silent: int = 0
     seen: int = 0
+    hung: int = 0
 
 
 class SelfPlayWorkers:
@@ -202,10 +204,12 @@ class SelfPlayWorkers:
             is_due = worker.asked > worker.sent
             worker.silent = worker.silent + 1 if is_due and worker.words == worker.seen else 0
             worker.seen = worker.words
-            if worker.silent > TICKS:  # the first look may have come right after a word
+            patience = 2**worker.hung
+            if worker.silent > TICKS * patience:  # the first look may have come right after a word
                 assert worker.process is not None
                 worker.process.kill()
-                self._bear(worker, ("", f"hung: no move in {self.timeout:g} s (--worker-timeout)"))
+                worker.hung += 1
+                self._bear(worker, ("", f"hung: no move in {patience * self.timeout:g} s (--worker-timeout)"))
 
     def _ask(self, worker: _Worker, chunk: int) -> None:
         """Ask for a chunk; its random numbers follow from the run, the worker and its number."""

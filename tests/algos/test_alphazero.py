@@ -11,7 +11,7 @@ import torch
 from gymnasium import spaces
 
 from cumulant.algos.alphazero import Config, PlayConfig, SelfPlay, shown, turned
-from cumulant.boards import find_player
+from cumulant.boards import _run, find_player
 from cumulant.data.game_replay import UNKNOWN, GameReplay, Positions, WindowConfig
 from cumulant.engine import board_policy
 from cumulant.engine.board_policy import BoardPolicy, NetEvaluator
@@ -256,6 +256,19 @@ def test_it_learns_tic_tac_toe(train_one):
     assert min(rates) >= 0.85
     assert_an_early_network_is_a_player(run, min(kept), known)
     assert_it_climbs_the_ladder(policy)
+
+
+def test_a_directory_is_not_taken_for_another_one_with_a_suffix(tmp_path):
+    for name in ("run", "run@2024", "run@last:7"):
+        (tmp_path / name).mkdir()
+    whole = {
+        "run": ("run", "best", None), "run@7": ("run", "7", None), "run@7:50": ("run", "7", 50), "run:50": ("run", "best", 50),
+        "run@2024": ("run@2024", "best", None), "run@2024:50": ("run@2024", "best", 50), "run@2024@7:50": ("run@2024", "7", 50),
+        "run@last:7": ("run@last:7", "best", None), "run@last:8": ("run", "last", 8),
+    }  # fmt: skip
+    for spec, (name, which, simulations) in whole.items():
+        assert _run(f"{tmp_path}/{spec}") == (tmp_path / name, which, simulations), spec
+    assert _run(f"{tmp_path}/nobody@7:50") is None
 
 
 def assert_an_early_network_is_a_player(run, steps, known):

@@ -88,9 +88,7 @@ def test_races_time_ours_without_peers(case, tmp_path):
 
 def test_search_has_a_row_for_each_size_without_peers(tmp_path):
     none = str(tmp_path / "none")
-    rows = [
-        line for line in run("search.py", "--peers", none, "--peers-openspiel", none).splitlines() if line[0] == "|"
-    ]
+    rows = run("search.py", "--peers", none, "--peers-openspiel", none).splitlines()[2:]
     assert len(rows) == 7
     for row in rows:
         rate, peer = (cell.strip() for cell in row.strip("|").split("|")[3:5])

@@ -128,8 +128,8 @@ def test_a_worker_that_hangs_is_started_again_and_nothing_counts_twice(tmp_path,
             start(worker)
 
         monkeypatch.setattr(workers, "_start", patiently)
-        workers.timeout = 1.0
-        with pytest.warns(UserWarning, match=r"process 1 hung: no move in 1 s \(--worker-timeout\); .* \(fault 1, 10"):
+        workers.timeout = 3.0
+        with pytest.warns(UserWarning, match=r"process 1 hung: no move in 3 s \(--worker-timeout\); .* \(fault 1, 10"):
             play_while(lambda: not workers.faults)
         assert hung.returncode == -signal.SIGKILL
         chunks = one.chunks

@@ -75,6 +75,12 @@ def _harmless(own: np.uint64, mask: np.uint64) -> np.uint64:
     return possible & ~(threats >> _ONE)  # not below a square that completes the opponent's line
 
 
+@njit(cache=True, inline="always")
+def _key(own: np.uint64, mask: np.uint64) -> np.uint64:
+    """A number of a position that no other one has, and not 0: that is an empty place of the table."""
+    return own + mask + _BOTTOM
+
+
 @njit(cache=True, nogil=True)
 def _search(own, mask, stones, alpha, beta, table, room):  # type: ignore[no-untyped-def]
     """Return the score if it lies within (alpha, beta), else a bound of it; the player to move cannot win at once."""
@@ -87,7 +93,7 @@ def _search(own, mask, stones, alpha, beta, table, room):  # type: ignore[no-unt
     beta = min(beta, (41 - stones) // 2)  # nor the player to move with this one
     if alpha >= beta:
         return alpha
-    key = own + mask
+    key = _key(own, mask)
     slot = np.int64((key * _MIX) >> _SHIFT)
     entry = table[slot]
     if entry >> _VALUE_BITS == key:
@@ -103,7 +109,7 @@ def _search(own, mask, stones, alpha, beta, table, room):  # type: ignore[no-unt
         for column in _ORDER:
             square = moves & _COLUMN[column]
             if square:
-                key_after = (own ^ mask) + (mask | square)
+                key_after = _key(own ^ mask, mask | square)
                 entry = table[np.int64((key_after * _MIX) >> _SHIFT)]
                 if (
                     entry >> _VALUE_BITS == key_after

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cumulant.envs.games.solver_connect_four import NO_MOVE, Solver, position
+from cumulant.envs.games.solver_connect_four import NO_MOVE, Solver, _key, position
 
 
 def lines_of_four():
@@ -136,3 +136,15 @@ def test_the_score_of_a_position_is_that_of_its_best_move_turned_over():
             after = position(moves + str(column + 1))
             if score != NO_MOVE and score != (43 - 17) // 2:  # the game goes on
                 assert score == -solver.move_scores(*after).max(), moves
+
+
+def test_no_position_is_taken_for_an_empty_place_of_the_table():
+    """The key of the empty board is not 0, and keys of positions in which one stone differs are different ones."""
+    none = np.uint64(0)
+    bits = [np.uint64(1 << 7 * column + row) for column in range(7) for row in range(6)]
+    low = [np.uint64(1 << 7 * column) for column in range(7)]
+    keys = {int(_key(none, none)), *(int(_key(one, one)) for one in low), *(int(_key(none, one)) for one in low)}
+    assert 0 not in keys
+    assert len(keys) == 15
+    full = np.bitwise_or.reduce(bits)
+    assert int(_key(full, full)) >> 49 == 0, "it fits into its 49 bits"
