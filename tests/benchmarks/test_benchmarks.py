@@ -108,9 +108,12 @@ def test_game_strength_rates_networks_and_opponents_and_plays_no_pair_twice(tmp_
     assert [bool(row[3]) for row in rows] == [True, False, True]
     assert "| 100 random games a move |" in page
     assert "cumulant train alphazero tictactoe --total-steps 1024 --num-envs 16" in page
-    played = (tmp_path / "out" / "run.json").stat().st_mtime_ns
+    (file,) = (tmp_path / "out").glob("run-*.json")
+    played = file.stat().st_mtime_ns
     assert rows[0][1] in run("game_strength.py", *words)
-    assert (tmp_path / "out" / "run.json").stat().st_mtime_ns == played
+    assert file.stat().st_mtime_ns == played
+    run("game_strength.py", *words, "--simulations", "2")
+    assert len(list((tmp_path / "out").glob("run-*.json"))) == 2, "played with other settings"
 
 
 def test_ppo_cartpole_solve_judges_held_out_episodes():
