@@ -44,7 +44,8 @@ class _Enough(Exception):
 
 
 def time_ours(wanted: dict[str, Any]) -> dict[str, Any]:
-    """Train until it is good enough, as any run does, but for the periodic evaluations."""
+    """Train until it is good enough, as a run on the command line does, but for the periodic evaluations."""
+    import cumulant.cli.main  # noqa: F401 (a process of the command line: see loading.unsearched)
     from cumulant import api
 
     shared = {name: tuple(value) if isinstance(value, list) else value for name, value in wanted.items()}
