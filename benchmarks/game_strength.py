@@ -122,20 +122,18 @@ def pair_of(game: Any, own: Any, opponent: Any, one: str, options: argparse.Name
     """Let two players play both sides of some openings; the processes of an engine end with it."""
     import numpy as np
 
-    from cumulant.engine.matches import openings, play_games
+    from cumulant.engine.matches import openings, play_both_sides
 
     length = min(4, max(1, game.max_moves // 5))  # as in an arena
     starts = openings(game, options.games // 2, length, np.random.default_rng(options.seed))
-    both = [start for start in starts for _ in (0, 1)]
     try:
-        records = play_games(game, (own, opponent), both, [(0, 1), (1, 0)] * len(starts))
+        records, points = play_both_sides(game, own, opponent, starts)
     finally:
         opponent.close()
-    points = [record.points if k % 2 == 0 else 1.0 - record.points for k, record in enumerate(records)]
     return {
         "one": one,
         "other": opponent.name,
-        "points": points,
+        "points": points.tolist(),
         "simulations": options.simulations,
         "reasons": sorted({record.reason for record in records}),
     }

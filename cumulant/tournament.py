@@ -62,7 +62,7 @@ def arena(
         UsageError: If a player or the game does not exist, or they do not fit each other.
         ConfigError: If a number is refused.
     """
-    from cumulant.engine.matches import openings, play_games
+    from cumulant.engine.matches import openings, play_both_sides
     from cumulant.engine.players import close_all
     from cumulant.run.checkpoint import write_atomic
     from cumulant.run.place import next_free, refuse_occupied
@@ -95,16 +95,14 @@ def arena(
                 step = max(1, min(made[one].at_once, made[other].at_once) // 2)
                 for first in range(0, len(starts), step):
                     some = starts[first : first + step]
-                    both = [start for start in some for _ in (0, 1)]
-                    played = play_games(board, (made[one], made[other]), both, [(0, 1), (1, 0)] * len(some))
+                    played, points = play_both_sides(board, made[one], made[other], some)
                     records += played
                     directory.mkdir(
                         parents=True, exist_ok=True
                     )  # what was played stays if the tournament is broken off
                     lines = [json.dumps(record.as_json(board)) for record in records]
                     write_atomic(directory / GAMES, ("\n".join(lines) + "\n").encode())
-                    for a, b in zip(played[::2], played[1::2]):
-                        pairings.append((one, other, a.points + 1.0 - b.points, 2))
+                    pairings += [(one, other, float(scored), 2) for scored in points.reshape(-1, 2).sum(1)]
                     told(names[one], names[other], 2 * (first + len(some)), games)
         finally:
             close_all(made)

@@ -95,7 +95,7 @@ def constant():
 """
 
 
-@pytest.mark.parametrize("place", ["beside the sources", "named"])
+@pytest.mark.parametrize("place", ["beside the sources", "named", "named, reached in a roundabout way"])
 def test_code_of_other_sources_is_not_run(tmp_path, monkeypatch, place):
     """Numba by itself notices a change in the kernel's own file, and none in what the kernel calls."""
     package = tmp_path / "made_up"
@@ -104,12 +104,16 @@ def test_code_of_other_sources_is_not_run(tmp_path, monkeypatch, place):
     (package / "__init__.py").write_text("from pathlib import Path\nfrom cumulant.code_cache import prepare\n"
                                          "prepare(Path(__file__).parent)\n")  # fmt: skip
     (package / "kernels" / "kernel.py").write_text(KERNEL.format(package="made_up"))
-    named = str(tmp_path / "code") if place == "named" else ""
+    named = str(tmp_path / "code") if place.startswith("named") else ""
+    found_at = os.path.join(package, "..") if "roundabout" in place else str(tmp_path)
     environment = os.environ | {
         "NUMBA_CACHE_DIR": named,
-        "PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(cumulant.__file__).parents[1])]),
+        "PYTHONPATH": str(Path(cumulant.__file__).parents[1]),
     }
-    code = "from made_up.kernels.kernel import kernel as k; print(k(), *map(len, (k.stats.cache_hits, k.stats.cache_misses)))"
+    code = (
+        f"import sys; sys.path.insert(0, {found_at!r})\nfrom made_up.kernels.kernel import kernel as k\n"
+        "print(k(), *map(len, (k.stats.cache_hits, k.stats.cache_misses)))"
+    )
     said = []
     for value in (1, 1, 2):
         (package / "envs" / "constant.py").write_text(CONSTANT.format(value=value))

@@ -15,7 +15,7 @@ import torch
 
 from cumulant.data.game_records import PLAYED_OUT
 from cumulant.engine.board_policy import NetEvaluator
-from cumulant.engine.matches import openings, play_games
+from cumulant.engine.matches import openings, play_both_sides
 from cumulant.engine.players import Moves, Player
 from cumulant.engine.search import Search, SearchConfig
 from cumulant.envs.games.game import Game
@@ -65,13 +65,11 @@ class EloOverTraining:
         pairs = -(-self.games // 2)
         length = min(4, max(1, self.game.max_moves // 5), self.game.max_moves - 1)
         starts = openings(self.game, pairs, length, np.random.default_rng(number))
-        both = [start for start in starts for _ in (0, 1)]
-        records = play_games(self.game, (own, other), both, [(0, 1), (1, 0)] * pairs)
+        records, points = play_both_sides(self.game, own, other, starts)
         fault = next((record.reason for record in records if record.reason != PLAYED_OUT), None)
         if fault is not None:  # of our own search: no defeat
             raise PlayerFault(f"a game to measure Elo did not come to its end: {fault}")
-        points = [record.points if k % 2 == 0 else 1.0 - record.points for k, record in enumerate(records)]
-        return sum(points), len(points)
+        return float(points.sum()), len(points)
 
     def _player(self, net: BoardNet) -> Player:
         evaluator = NetEvaluator(net, self.game, _ENTRIES, self.precision)

@@ -155,6 +155,19 @@ def play_games(
     return records
 
 
+def play_both_sides(
+    game: Game, one: Player, other: Player, starts: Sequence[Sequence[int]]
+) -> tuple[list[GameRecord], np.ndarray]:
+    """Let two players play every opening twice, the second time with sides swapped.
+
+    Returns:
+        The games, in pairs, and what ``one`` scored in each: 1 won, 0.5 drawn, 0 lost.
+    """
+    both = [start for start in starts for _ in (0, 1)]
+    records = play_games(game, (one, other), both, [(0, 1), (1, 0)] * len(starts))
+    return records, np.array([record.points if k % 2 == 0 else 1.0 - record.points for k, record in enumerate(records)])
+
+
 def _move(table: _Table, waiting: list[int], player: Player) -> None:
     """Ask for a move in every one of these games and play it."""
     try:

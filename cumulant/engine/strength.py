@@ -14,7 +14,7 @@ import numpy as np
 
 from cumulant.engine.board_policy import BoardPolicy
 from cumulant.engine.elo_over_training import SIMULATIONS, EloOverTraining
-from cumulant.engine.matches import openings, play_games
+from cumulant.engine.matches import openings, play_both_sides
 from cumulant.engine.players import Player, make_player
 from cumulant.engine.trained_players import board_player
 from cumulant.envs.games.game import Game
@@ -70,10 +70,7 @@ def _kept(policy: BoardPolicy, simulations: int) -> dict[str, np.ndarray]:
 def against_random(player: Player, game: Game, games: int, seed: int) -> np.ndarray:
     """Return a player's results against one who moves at random, ``[games]``: 1 won, 0 drawn, -1 lost; half of them as second."""
     starts = openings(game, games // 2, 1, np.random.default_rng(seed))
-    both = [start for start in starts for _ in (0, 1)]
-    players = player, make_player("random", game, seed=seed)
-    records = play_games(game, players, both, [(0, 1), (1, 0)] * len(starts))
-    points = np.array([record.points if k % 2 == 0 else 1.0 - record.points for k, record in enumerate(records)])
+    _, points = play_both_sides(game, player, make_player("random", game, seed=seed), starts)
     return 2.0 * points - 1.0
 
 

@@ -16,7 +16,7 @@ import torch
 from cumulant import api
 from cumulant.algos import alphazero
 from cumulant.data.game_replay import GameReplay
-from cumulant.engine.faults import limiting_faults
+from cumulant.engine.faults import TICKS, limiting_faults
 from cumulant.engine.self_play_workers import SelfPlayWorkers
 from cumulant.engine.shared_weights import SharedWeights
 from cumulant.errors import ConfigError, PlayerFault
@@ -136,6 +136,25 @@ def test_a_worker_that_hangs_is_started_again_and_nothing_counts_twice(tmp_path,
         play_while(lambda: one.chunks < chunks + 3)
         assert workers.faults == 1
         assert_every_move_came_in_once(replay, rounds * 80)
+
+
+def test_a_worker_that_hung_before_is_given_twice_the_time(tmp_path, monkeypatch):
+    workers, _ = crew(tmp_path)
+    with workers:
+        workers.play(5, np.random.default_rng(0))
+        one, taken_for_hung = workers._workers[1], []
+        os.kill(one.process.pid, signal.SIGSTOP)
+        time.sleep(0.2)  # what it said before has been read
+        one.hung, one.asked, one.seen, one.silent = 1, one.sent + 1, one.words, 0
+        monkeypatch.setattr(workers, "_bear", lambda worker, message: taken_for_hung.append((worker, message[1])))
+        workers.timeout, looks = 0.01 * TICKS, 0
+        while not any(worker is one for worker, _ in taken_for_hung):
+            time.sleep(0.011)
+            workers._look()
+            looks += 1
+        assert looks == 2 * TICKS + 1
+        (said,) = [said for worker, said in taken_for_hung if worker is one]
+        assert f"no move in {2 * workers.timeout:g} s" in said
 
 
 def test_a_worker_that_waits_for_the_learner_is_not_taken_for_one_that_hangs(tmp_path):
