@@ -28,7 +28,7 @@ from torch import Tensor
 
 from cumulant.data.replay import Replay, ReplayConfig, Transitions
 from cumulant.engine.choice import began_by, choose_engine, record_engine
-from cumulant.engine.compiled_sac import CompiledSAC, obstacle
+from cumulant.engine.compiled_soft import CompiledSAC, obstacle
 from cumulant.engine.constraint import ConstraintConfig, Multiplier
 from cumulant.engine.evaluate import Keeper, episode_metrics
 from cumulant.engine.policy import Policy

@@ -15,13 +15,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 import tyro
 from torch import Tensor
 
 from cumulant.data.replay import Replay, ReplayConfig, Transitions
+from cumulant.engine.choice import began_by, choose_engine, record_engine
+from cumulant.engine.compiled_soft import CompiledTQC
+from cumulant.engine.compiled_towers import obstacle
 from cumulant.engine.evaluate import Keeper, episode_metrics
 from cumulant.engine.policy import Policy
 from cumulant.engine.vector import make_vector
@@ -90,6 +93,8 @@ class Config:
     """Episodes of each of them."""
     device: str = "cpu"
     """Where the networks live: cpu, cuda or mps."""
+    engine: Literal["auto", "torch", "compiled"] = "auto"
+    """What computes: compiled code is faster on perceptrons; auto takes it where it can."""
 
     def __post_init__(self) -> None:
         for name in ("total_steps", "num_envs", "horizon", "batch_size", "num_critics", "eval_episodes"):
@@ -144,13 +149,49 @@ def train(config: Config, run: Run) -> Policy:
     eval_every = max(1, config.eval_every_steps // steps_per_iteration if config.eval_every_steps else total // 20)
     entropy_wanted = actor.head.size * (math.log(config.target_spread) + 0.5 * math.log(2.0 * math.pi * math.e))
 
+    possible, why = choose_engine(config.engine, obstacle(actor, critics, config.weight_decay), __name__, began_by(run))
+    record_engine(run, possible, why)
+    compiled = None
+    if possible:
+        optimizers = actor_optimizer, critics_optimizer, temperature_optimizer
+        wanted = entropy_wanted if config.temperature is None else None
+        compiled = CompiledTQC(config.drop, actor, critics, slow_flat.parameter, optimizers, config.polyak, wanted)
+
     def updates_after(steps: int) -> int:
         return int(max(0, steps - config.warmup_steps) * config.updates_per_step)
+
+    def learn(batch: Transitions, next_noise: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Take an update; return the critics' loss, the policy's, its entropy and the mean value, and how wrong each was."""
+        assert isinstance(actor.head, SquashedGaussian)
+        target = targets(config, actor, slow_critics, temperature, batch, next_noise)
+        encoded = actor.encode(batch.obs)
+        q = critics(encoded, batch.action)  # [N, M, K]
+        loss = quantile_huber_loss(q, target.expand(len(q), -1, -1)) / config.num_quantiles  # [N, M]
+        critic_loss = (loss if batch.weight is None else loss * batch.weight).mean(1).sum()
+        critics_flat.zero_grad()
+        critic_loss.backward()
+        critics_optimizer.step()
+
+        new_action, logp = actor.head.sample_logp(actor(encoded), noise)
+        with frozen(critics):
+            new_q = critics(encoded, new_action).mean((0, 2))
+        loss = sac_policy_loss(new_q, logp, temperature())
+        actor_flat.zero_grad()
+        loss.mean().backward()
+        actor_optimizer.step()
+
+        if config.temperature is None:
+            temperature_flat.zero_grad()
+            temperature_loss(temperature.log, -logp, entropy_wanted).mean().backward()
+            temperature_optimizer.step()
+        slow_flat.parameter.data.lerp_(critics_flat.parameter.data, config.polyak)
+        measured = torch.stack([critic_loss.detach(), loss.detach().mean(), -logp.detach().mean(), q.detach().mean()])
+        return measured, (q.detach().mean((0, 2)) - target.mean(-1)).abs()
 
     for iteration in run.iterations(total):
         weight_power = linear(config.replay.weight_power, config.replay.weight_power_end, iteration / total)
         action_noise = actor.head.noise((config.horizon, config.num_envs), act_rng).to(config.device)
-        critic_losses, policy_losses, entropies, values = [], [], [], []
+        measures = []
 
         for step in range(config.horizon):
             steps = iteration * steps_per_iteration + (step + 1) * config.num_envs
@@ -173,45 +214,16 @@ def train(config: Config, run: Run) -> Policy:
             for batch, (next_noise, now_noise) in zip(
                 drawn.split(config.batch_size), noise.split(config.batch_size, dim=1)
             ):
-                target = targets(config, actor, slow_critics, temperature, batch, next_noise)
-                encoded = actor.encode(batch.obs)
-                q = critics(encoded, batch.action)  # [N, M, K]
-                loss = quantile_huber_loss(q, target.expand(len(q), -1, -1)) / config.num_quantiles  # [N, M]
-                critic_loss = (loss if batch.weight is None else loss * batch.weight).mean(1).sum()
-                critics_flat.zero_grad()
-                critic_loss.backward()
-                critics_optimizer.step()
-
-                new_action, logp = actor.head.sample_logp(actor(encoded), now_noise)
-                with frozen(critics):
-                    new_q = critics(encoded, new_action).mean((0, 2))
-                loss = sac_policy_loss(new_q, logp, temperature())
-                actor_flat.zero_grad()
-                loss.mean().backward()
-                actor_optimizer.step()
-
-                if config.temperature is None:
-                    temperature_flat.zero_grad()
-                    temperature_loss(temperature.log, -logp, entropy_wanted).mean().backward()
-                    temperature_optimizer.step()
-                slow_flat.parameter.data.lerp_(critics_flat.parameter.data, config.polyak)
+                measured, error = (learn if compiled is None else compiled.learn)(batch, next_noise, now_noise)
                 if batch.weight is not None:
-                    error = q.detach().mean((0, 2)) - target.mean(-1)
-                    replay.prioritise(batch.slot, error.abs().cpu().numpy())
-            critic_losses.append(critic_loss.detach())
-            policy_losses.append(loss.detach().mean())
-            entropies.append(-logp.detach().mean())
-            values.append(q.detach().mean())
+                    replay.prioritise(batch.slot, torch.as_tensor(error).cpu().numpy())
+            measures.append(torch.as_tensor(measured))
 
         metrics = episode_metrics(envs)
-        if values:
-            metrics |= {
-                "loss/value": mean(critic_losses),
-                "loss/policy": mean(policy_losses),
-                "value/mean": mean(values),
-                "policy/entropy": mean(entropies),
-                "policy/temperature": temperature().item(),
-            }
+        if measures:
+            names = ("loss/value", "loss/policy", "policy/entropy", "value/mean")
+            metrics |= dict(zip(names, torch.stack(measures).mean(0).tolist()))
+            metrics["policy/temperature"] = temperature().item()
         run.log(steps=(iteration + 1) * steps_per_iteration, **metrics)
         if (iteration + 1) % eval_every == 0 or iteration + 1 == total:
             keeper.update()
@@ -231,8 +243,3 @@ def targets(
     kept = truncated_mixture(slow_critics(encoded, action).transpose(0, 1), config.drop)
     soft = kept - temperature() * logp.unsqueeze(-1)
     return quantile_target(batch.reward, soft, batch.terminated, batch.discount)
-
-
-def mean(numbers: list[Tensor]) -> float:
-    """Return the mean of scalar tensors."""
-    return torch.stack(numbers).mean().item()

@@ -64,7 +64,7 @@ def test_the_policy_of_td3_moves_every_so_many_updates(train_one, monkeypatch, e
     monkeypatch.setattr(FlatAdam, "step", watch)
     train_one(
         "td3", "probe-continuous", total_steps=64, num_envs=4, horizon=16, warmup_steps=4, batch_size=8, hidden=(4,),
-        policy_every=every, updates_per_step=1.0, eval_episodes=2,
+        policy_every=every, updates_per_step=1.0, eval_episodes=2, engine="torch",
     )  # fmt: skip
     actor, critics = sorted(set(steps))
     assert steps.count(critics) == 60

@@ -10,7 +10,7 @@ from cumulant.nn import backward
 ENVS = {"sac": "Pendulum-v1", "td3": "Pendulum-v1", "tqc": "Pendulum-v1", "dqn": "CartPole-v1"}
 FIELDS = {
     "total_steps": 160, "updates_per_step": 0.25, "num_envs": 4, "horizon": 8, "warmup_steps": 32,
-    "hidden": (256, 256), "batch_size": 128, "eval_episodes": 4, "checkpoint_seconds": 0.0,
+    "hidden": (256, 256), "batch_size": 128, "eval_episodes": 4, "checkpoint_seconds": 0.0, "engine": "torch",
 }  # fmt: skip
 pytestmark = [
     pytest.mark.skipif(not backward._available, reason="this PyTorch was built without oneDNN"),
@@ -23,11 +23,17 @@ def rows(run):
 
 
 def test_updates_are_those_of_autograd(algo, env, train_one, monkeypatch):
-    fields = {**FIELDS, "total_steps": 64} | ({"engine": "torch"} if algo in ("dqn", "sac") else {})
+    fields = {**FIELDS, "total_steps": 64}
+    taken = []
+    for name in ("run_plan", "_forward"):
+        run = getattr(backward, name)
+        monkeypatch.setattr(backward, name, lambda *args, run=run: taken.append(1) or run(*args))
     by_hand = train_one(algo, env, **fields, name="by_hand")
+    assert taken  # the last bits may well be autograd's, on some processors
+    taken.clear()
     monkeypatch.setattr(backward, "_available", False)
     by_autograd = train_one(algo, env, **fields, name="by_autograd")
-    assert (by_hand / "policy/last.safetensors").read_bytes() != (by_autograd / "policy/last.safetensors").read_bytes()
+    assert not taken
     mine, theirs = rows(by_hand)[-1], rows(by_autograd)[-1]
     compared = [name for name in mine if name.startswith(("loss/", "value/", "policy/"))]
     assert len(compared) >= 3

@@ -40,6 +40,14 @@ CASES = {
         "sac", "Pendulum-v1", "--total-steps", "1500", "--num-envs", "3", "--horizon", "20", "--hidden", "16", "16",
         "--warmup-steps", "100", "--batch-size", "16", "--eval-episodes", "3", "--prioritised", "--engine", "compiled",
     ],
+    "td3, compiled": [
+        "td3", "Pendulum-v1", "--total-steps", "1500", "--num-envs", "3", "--horizon", "20", "--hidden", "16", "16",
+        "--warmup-steps", "100", "--batch-size", "16", "--eval-episodes", "3", "--prioritised", "--engine", "compiled",
+    ],
+    "tqc, compiled": [
+        "tqc", "Pendulum-v1", "--total-steps", "1500", "--num-envs", "3", "--horizon", "20", "--hidden", "16", "16",
+        "--warmup-steps", "100", "--batch-size", "16", "--eval-episodes", "3", "--prioritised", "--engine", "compiled",
+    ],
     "q_learning, own environment": ["q_learning", f"{TOYS}:Corridor", "--total-steps", "60000", "--eval-episodes", "3"],
 }  # fmt: skip
 

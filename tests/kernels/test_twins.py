@@ -10,12 +10,16 @@ import subprocess
 import sys
 import types
 
+import compare_critics
 import compare_dqn
 import compare_passes
 import compare_ppo
 import compare_products
 import compare_rollout
 import compare_sac
+import compare_soft
+import compare_td3
+import compare_tqc
 import compare_tree
 import numpy as np
 import pytest
@@ -89,7 +93,10 @@ TWINS = {
     **compare_ppo.TWINS,
     **compare_rollout.TWINS,
     **compare_products.TWINS,
-    **compare_sac.TWINS,
+    **compare_critics.TWINS,
+    **compare_soft.TWINS,
+    **compare_td3.TWINS,
+    **compare_tqc.TWINS,
     **compare_tree.TWINS,
 }
 
@@ -206,7 +213,11 @@ LOOPS = {
     **compare_passes.LOOPS,
     **compare_ppo.LOOPS,
     **compare_rollout.LOOPS,
+    **compare_critics.LOOPS,
     **compare_sac.LOOPS,
+    **compare_soft.LOOPS,
+    **compare_td3.LOOPS,
+    **compare_tqc.LOOPS,
     **compare_tree.LOOPS,
 }
 
