@@ -12,6 +12,7 @@ random moves, proven results are passed up the tree, and the value learns from t
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -38,6 +39,7 @@ from cumulant.envs.games.lookup import make_game
 from cumulant.kernels.rules import encode_rows, play_at_random, play_rows, rules_of
 from cumulant.maths.masked import masked_mean
 from cumulant.maths.schedules import linear
+from cumulant.nn.averaged import Averaged
 from cumulant.nn.board import BoardNet, BoardNetConfig, is_coarse
 from cumulant.nn.flat import Flat, FlatAdam
 from cumulant.run.config import require
@@ -46,6 +48,7 @@ from cumulant.run.run import Run
 CATEGORY = "board games"
 USE = "board games of two players: it learns by playing against itself"
 _ENTRIES = 1 << 18  # positions whose evaluation is remembered until the network changes
+_SETTLED = 4  # batches on which the statistics of the averaged network are measured
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,8 @@ class Config:
     """Weight of the loss of ownership."""
     max_grad_norm: float = 2.0
     """Gradients are scaled down to this norm."""
+    average: float = 0.05
+    """Share of the gradient steps so far whose weights are averaged in the network that plays and is kept; 0 for no average."""
     eval_every_steps: int = 0
     """Moves between measurements of strength, which keep the best policy; 0 for ten in a run."""
     eval_simulations: int = 100
@@ -132,15 +137,11 @@ class Config:
             require(self, name, getattr(self, name) >= 1, "at least 1")
         for name in ("learning_rate", "max_grad_norm"):
             require(self, name, getattr(self, name) > 0.0, "above 0")
-        for name in (
-            "learning_rate_end",
-            "weight_decay",
-            "value_coef",
-            "ownership_coef",
-            "eval_every_steps",
-            "elo_games",
-        ):
+        for name in ("learning_rate_end", "weight_decay", "value_coef", "ownership_coef"):
+            require(self, name, getattr(self, name) >= 0.0, "at least 0")
+        for name in ("eval_every_steps", "elo_games"):
             require(self, name, getattr(self, name) >= 0, "at least 0")
+        require(self, "average", 0.0 <= self.average <= 1.0, "in [0, 1]")
         shared = self.num_envs % self.play.processes == 0
         require(self, "num_envs", shared, f"a multiple of processes = {self.play.processes}")
 
@@ -167,8 +168,7 @@ class SelfPlay:
     def __init__(self, game: Game, config: Config, net: BoardNet, replay: GameReplay | Recorder) -> None:
         self.game, self.config, self.net, self.replay, self.rules = game, config, net, replay, rules_of(game)
         self.evaluator = NetEvaluator(net, game, _ENTRIES, config.precision)
-        most = config.play.quick_simulations
-        self.search = Search(game, config.search, config.num_envs, self.evaluator, most)
+        self.search = Search(game, config.search, config.num_envs, self.evaluator, config.play.quick_simulations)
         self.states = np.zeros((config.num_envs, game.state_size), np.int64)
         self._planes = np.zeros((config.num_envs, game.num_planes, game.rows, game.columns), np.float32)
         self.fights_on = np.zeros(config.num_envs, bool)
@@ -200,9 +200,7 @@ class SelfPlay:
         found = self.search.run(self.states, budget, generator, full & (exploring | (config.search.method == "puct")))
         action = found.action
         if config.search.method == "puct":
-            summed = found.policy.cumsum(
-                1, dtype=np.float64
-            )  # its last entry is the sum: no illegal move is ever drawn
+            summed = found.policy.cumsum(1, dtype=np.float64)  # ends in the sum: no illegal move is ever drawn
             drawn = (summed <= generator.random((games, 1)) * summed[:, -1:]).sum(1)
             action = np.where(exploring, drawn, action)
         player = np.zeros(games, np.int8)
@@ -287,15 +285,16 @@ def turned(game: Game, drawn: Positions, generator: np.random.Generator) -> tupl
 
 
 def learn(
-    net: BoardNet, flat: Flat, optimizer: FlatAdam, positions: GameReplay | RecordedPositions, steps: int, config: Config,
-    generator: np.random.Generator,
+    net: BoardNet, flat: Flat, optimizer: FlatAdam, average: Averaged[BoardNet], positions: GameReplay | RecordedPositions,
+    steps: int, config: Config, generator: np.random.Generator,
 ) -> dict[str, float]:  # fmt: skip
-    """Take gradient steps on positions: those of the window, or recorded ones.
+    """Take gradient steps on positions, those of the window or recorded ones, which the average of the network follows.
 
     loss = cross-entropy(policy of the search) + value_coef * cross-entropy(result) + ownership_coef * cross-entropy(owner)
     """
     coarse = is_coarse(config.precision, torch.device(config.device))
     sums = dict.fromkeys(("policy", "value", "ownership", "grad_norm", "policy_floor"), 0.0)
+    seen: deque[torch.Tensor] = deque(maxlen=_SETTLED)
     net.train()
     for _ in range(steps):
         drawn = turned(positions.game, positions.draw(config.replay.batch_size, generator), generator)
@@ -319,10 +318,14 @@ def learn(
         loss.backward()
         sums["grad_norm"] += flat.clip_grad_norm(config.max_grad_norm).item()
         optimizer.step()
+        average.update()
+        seen.append(planes)
         sums["policy"] += policy_loss.item()
         sums["value"] += value_loss.item()
         sums["policy_floor"] += -torch.special.xlogy(policy, policy).sum(-1).mean().item()
     net.eval()
+    with torch.autocast(config.device.partition(":")[0], torch.bfloat16, enabled=coarse):
+        average.settle(seen)
     return {f"loss/{name}": total / steps for name, total in sums.items() if steps}
 
 
@@ -339,9 +342,11 @@ def train(config: Config, run: Run) -> BoardPolicy:
     game, net = build(config, run.rng("init"))
     flat = Flat(net)
     optimizer = FlatAdam(flat, config.learning_rate, weight_decay=config.weight_decay)
+    average = Averaged(net, flat, config.average)
+    kept = average.net  # what plays, is measured and kept
     replay = GameReplay(game, config.replay, config.num_envs, run.directory / "state" / "replay")
-    elo = EloOverTraining(net, game, config.search, config.elo_games, config.precision) if config.elo_games else None
-    keeper = StrengthKeeper(net, run, config.eval_simulations, elo)
+    elo = EloOverTraining(kept, game, config.search, config.elo_games, config.precision) if config.elo_games else None
+    keeper = StrengthKeeper(kept, run, config.eval_simulations, elo)
     start = RecordedStart(config.recorded, game, run.seed_for("records"))
     play_rng, learn_rng = run.rng("play"), run.rng("learn")
 
@@ -350,14 +355,14 @@ def train(config: Config, run: Run) -> BoardPolicy:
     eval_every = max(1, config.eval_every_steps // batch_size if config.eval_every_steps else total // 10)
 
     def teach(positions: GameReplay | RecordedPositions, steps: int) -> dict[str, float]:
-        return learn(net, flat, optimizer, positions, steps, config, seeded(learn_rng))
+        return learn(net, flat, optimizer, average, positions, steps, config, seeded(learn_rng))
 
-    with _players(config, game, net, replay, run.seed_for("workers")) as selfplay:
-        run.track(net=net, optimizer=optimizer, replay=replay, selfplay=selfplay, keeper=keeper)
+    with _players(config, game, kept, replay, run.seed_for("workers")) as selfplay:
+        run.track(net=net, optimizer=optimizer, average=average, replay=replay, selfplay=selfplay, keeper=keeper)
         for number in run.iterations(start.iterations + total):
             iteration = number - start.iterations  # of self-play
             if iteration < 0:
-                run.log(steps=0, **start.learn(number, net, teach))
+                run.log(steps=0, **start.learn(number, kept, teach))
             else:
                 optimizer.learning_rate = linear(config.learning_rate, config.learning_rate_end, iteration / total)
                 before = replay.added

@@ -20,6 +20,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from cumulant.errors import ConfigError
 from cumulant.nn.conv import conv
 from cumulant.nn.mlp import linear
+from cumulant.nn.packed import PackedConv, can_pack
 from cumulant.run.config import require
 
 
@@ -61,20 +62,29 @@ class Outputs(NamedTuple):
 
 
 class _Layer(nn.Module):
-    """A convolution, its output normalised over the batch."""
+    """A convolution, its output normalised over the batch, perhaps added to something, and rectified."""
 
     def __init__(self, inputs: int, outputs: int, size: int, generator: torch.Generator | None) -> None:
         super().__init__()
         self.conv = conv(inputs, outputs, size, 1, size // 2, generator)
         self.norm: nn.Module = nn.BatchNorm2d(outputs)
+        self.packed: PackedConv | None = None
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.conv(x))
+    def forward(self, x: Tensor, beside: Tensor | None = None) -> Tensor:
+        if self.packed is not None:
+            return self.packed(x, beside)  # type: ignore[no-any-return]
+        y = self.norm(self.conv(x))
+        return F.relu(y if beside is None else beside + y)
 
     def fuse(self) -> None:
-        """Make one convolution of both, as inference may."""
+        """Make one convolution of convolution and normalisation, as inference may."""
         assert isinstance(self.norm, nn.BatchNorm2d)
         self.conv, self.norm = fuse_conv_bn_eval(self.conv, self.norm), nn.Identity()
+
+    def pack(self, rows: int, columns: int) -> None:
+        """Make one operation of all, of a layer that is fused already."""
+        if can_pack(self.conv.weight):
+            self.packed = PackedConv(self.conv, rows, columns)
 
 
 class _Block(nn.Module):
@@ -87,10 +97,10 @@ class _Block(nn.Module):
         self.pool = linear(2 * channels, channels, 0.1, generator) if pooling else None
 
     def forward(self, x: Tensor) -> Tensor:
-        inner = F.relu(self.first(x))
+        inner = self.first(x)
         if self.pool is not None:
             inner = inner + self.pool(_pooled(inner))[:, :, None, None]
-        return F.relu(x + self.second(inner))
+        return self.second(inner, beside=x)  # type: ignore[no-any-return]
 
 
 def _pooled(x: Tensor) -> Tensor:
@@ -146,9 +156,9 @@ class BoardNet(nn.Module):
 
     def forward(self, planes: Tensor) -> Outputs:
         """Return what is said of positions, ``[N, C, H, w]``."""
-        x = self.tower(F.relu(self.stem(planes)))
-        logits = self.policy(F.relu(self.policy_layer(x)).flatten(1))
-        hidden = F.relu(self.value_hidden(F.relu(self.value_layer(x)).flatten(1)))
+        x = self.tower(self.stem(planes))
+        logits = self.policy(self.policy_layer(x).flatten(1))
+        hidden = F.relu(self.value_hidden(self.value_layer(x).flatten(1)))
         result = self.value(hidden).squeeze(-1)
         return Outputs(logits, result, None if self.owner is None else self.owner(x).flatten(1))
 
@@ -181,7 +191,7 @@ class BoardNet(nn.Module):
 
 
 def for_inference(net: BoardNet, precision: str = "auto") -> BoardNet:
-    """Return a copy that only evaluates: normalisation folded into the convolutions, channels last, perhaps bfloat16.
+    """Return a copy that only evaluates: each layer one operation, channels last, perhaps bfloat16.
 
     Args:
         net: The network.
@@ -192,7 +202,11 @@ def for_inference(net: BoardNet, precision: str = "auto") -> BoardNet:
         if isinstance(module, _Layer):
             module.fuse()
     made = made.to(torch.bfloat16 if is_coarse(precision, made.value.weight.device) else torch.float32)
-    return made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    made = made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for module in made.modules():
+        if isinstance(module, _Layer):
+            module.pack(*net.observation_space.shape[1:])
+    return made
 
 
 def is_coarse(precision: str, device: torch.device) -> bool:

@@ -23,6 +23,7 @@ from cumulant.envs.games.lookup import make_game
 from cumulant.envs.games.minimax import Table, losing_line
 from cumulant.errors import ConfigError, PlayerFault, RunError
 from cumulant.nn.board import BoardNet, for_inference
+from cumulant.run import checkpoint
 
 NOWHERE = Path("nowhere")  # of checkpoints that are never made
 
@@ -185,6 +186,28 @@ def test_small_runs_learn_at_the_pace_that_was_asked(train_one):
     run = train_one("alphazero", "tictactoe", **small, batch_size=32, name="small")
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert 2 <= sum("loss/policy" in row for row in rows) <= 3, "8 moves an iteration, 32 a batch"
+
+
+def test_the_average_plays_and_is_kept(train_one, monkeypatch):
+    playing = []
+    play = SelfPlay.play
+    monkeypatch.setattr(SelfPlay, "play", lambda self, *given: playing.append(self.net) or play(self, *given))
+    small = {"num_envs": 8, "horizon": 8, "total_steps": 640, "eval_simulations": 2, "simulations": 2, "elo_games": 2}
+    run = train_one("alphazero", "tictactoe", **small, batch_size=32, average=0.5)
+    state = checkpoint.restore(run / "state")[1]["parts"]
+    learned, average = state["net"], state["average"]["net"]
+    last = BoardPolicy.load(run / "policy", "last").net.state_dict()
+    for name, tensor in last.items():
+        assert torch.equal(tensor, average[name]), name
+        assert torch.equal(tensor, playing[-1].state_dict()[name]), name
+    assert not torch.allclose(learned["policy.weight"], last["policy.weight"], rtol=1e-3)
+    added = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["replay/added"]
+    assert state["average"]["steps"] == int(added * 1.5 / 32) > 10
+    run = train_one("alphazero", "tictactoe", **small, batch_size=32, average=0.0, name="plain")
+    last = BoardPolicy.load(run / "policy", "last").net.state_dict()
+    assert all(
+        torch.equal(tensor, last[name]) for name, tensor in checkpoint.restore(run / "state")[1]["parts"]["net"].items()
+    )
 
 
 def test_nobody_knows_the_owners_of_a_game_that_was_given_up():
