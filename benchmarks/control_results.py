@@ -5,14 +5,16 @@
     python benchmarks/control_results.py --suite long --write  Hopper, Walker2d, walker-walk: an hour and more each
 
 Each cell is an ordinary group of runs, ``cumulant train ALGO ENV --seeds 5`` with its preset, and its figure the return of the
-best policy of each seed on 100 held-out episodes; the curves are in control.svg. Published figures are of a single run each, most
-with other settings and more steps, and none of them was measured here.
+best policy of each seed on 100 held-out episodes; the curves are in control.svg. What was reached is kept in control.json, so
+that cells can be trained one at a time: ``--write`` replaces those that were asked for and leaves the others as they are.
+Published figures are of a single run each, most with other settings and more steps, and none of them was measured here.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,13 +86,18 @@ SUITES: dict[str, tuple[Cell, ...]] = {
         Cell("a2c", "acrobot", "-83.4 at 500k"),
         Cell("dqn", "acrobot", "-76.6 at 100k"),
         Cell("reinforce", "acrobot"),
+        Cell("sac", "acrobot"),
         Cell("ppo", "mountain-car", "-110.4 at 1M"),
         Cell("dqn", "mountain-car", "-100.8 at 120k"),
         Cell("a2c", "mountain-car", "-111.3 at 1M"),
         Cell("reinforce", "mountain-car"),
+        Cell("sac", "mountain-car"),
         Cell("ppo", "mountain-car-continuous", "88.3 at 20k"),
         Cell("a2c", "mountain-car-continuous", "91.2 at 100k"),
         Cell("reinforce", "mountain-car-continuous"),
+        Cell("sac", "mountain-car-continuous", "94.7 at 50k"),
+        Cell("td3", "mountain-car-continuous", "93.5 at 300k"),
+        Cell("tqc", "mountain-car-continuous", "63.6 at 50k"),
         Cell("ppo", "pendulum", "-172.2 at 100k"),
         Cell("a2c", "pendulum", "-163.0 at 1M"),
         Cell("sac", "pendulum", "-157.0 at 20k"),
@@ -100,7 +107,7 @@ SUITES: dict[str, tuple[Cell, ...]] = {
     ),
     "minatar": tuple(
         Cell(algo, f"minatar-{game}", published if algo == "ppo" else "")
-        for algo in ("ppo", "a2c", "dqn")
+        for algo in ("ppo", "a2c", "reinforce", "dqn", "sac")
         for game, published in PPO_ON_MINATAR.items()
         if (algo, f"minatar-{game}") in PRESETS
     ),
@@ -140,19 +147,20 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def draw(found: list[tuple[Cell, dict[str, Any]]], path: Path) -> None:
+def draw(found: Mapping[str, dict[str, Any]], path: Path) -> None:
     """Draw the periodic evaluations of every cell: a line a seed, and the published figure dashed."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter
 
-    rows, columns = -(-len(found) // 5), 5
+    cells = [cell for suite in SUITES.values() for cell in suite if cell.name in found]
+    rows, columns = -(-len(cells) // 5), 5
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "control", "font.size": 8.0}):
         figure = Figure(figsize=(2.4 * columns, 1.7 * rows), layout="constrained", facecolor="white")
-        for place, (cell, numbers) in enumerate(found, 1):
+        for place, cell in enumerate(cells, 1):
             axes = figure.add_subplot(rows, columns, place)
-            for curve in numbers["curves"]:
-                axes.plot([row["steps"] for row in curve], [row["eval/return"] for row in curve], linewidth=0.9)
+            for steps, returns in found[cell.name]["curves"]:
+                axes.plot(steps, returns, linewidth=0.9)
             if cell.published:
                 axes.axhline(float(cell.published.split()[0]), color="0.4", linewidth=0.8, linestyle="--")
             axes.set_title(cell.name, fontsize=8.0)
@@ -160,20 +168,25 @@ def draw(found: list[tuple[Cell, dict[str, Any]]], path: Path) -> None:
         figure.savefig(path, format="svg", metadata={"Date": None})
 
 
-def row(cell: Cell, found: dict[str, Any]) -> list[str]:
-    """Return a cell as a row of the table."""
+def record(found: dict[str, Any]) -> dict[str, Any]:
+    """Return what is kept of a cell: its figures as the table shows them, and its curves."""
     returns = found["returns"]
     centre, low, high = bootstrap_interval(returns, np.random.default_rng(0), iqm)
     steps, digits = found["steps"], 2 if abs(centre) < 10 else 1
-    return [
-        f"{cell.env}, {cell.algo}",
-        f"{centre:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})",
-        f"{min(returns):.{digits}f}",
-        f"{len(returns)}",
-        f"{steps / 1e6:g}M" if steps >= 1e6 else f"{steps / 1e3:g}k" if steps >= 1e3 else f"{steps}",
-        f"{found['seconds']:.0f} s",
-        cell.published,
+    curves = [
+        [[row["steps"] for row in curve], [float(f"{row['eval/return']:.4g}") for row in curve]]
+        for curve in found["curves"]
     ]
+    return {
+        "row": [
+            f"{centre:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})",
+            f"{min(returns):.{digits}f}",
+            f"{len(returns)}",
+            f"{steps / 1e6:g}M" if steps >= 1e6 else f"{steps / 1e3:g}k" if steps >= 1e3 else f"{steps}",
+            f"{found['seconds']:.0f} s",
+        ],
+        "curves": curves,
+    }
 
 
 def main() -> None:
@@ -187,15 +200,20 @@ def main() -> None:
     parser.add_argument("--trained", action="store_true", help="only cells that were trained before")
     parser.add_argument("--write", action="store_true", help="write the page")
     args = parser.parse_args()
+    kept = RESULTS / "control.json"
+    found = json.loads(kept.read_text(encoding="utf-8"))
+    for cell in (cell for suite in args.suite for cell in SUITES[suite]):
+        known = (args.out / cell.name / "evaluation.json").exists()
+        if (not args.only or cell.name in args.only) and (known or not args.trained):
+            found[cell.name] = record(train(cell, args.out, args.seeds, args.steps))
     head = ["environment, algorithm", "return: IQM (95 %)", "worst seed", "seeds", "steps", "a seed takes", "published"]
-    parts, everything = [], []
-    for suite in args.suite:
-        cells = [cell for cell in SUITES[suite] if not args.only or cell.name in args.only]
-        if args.trained:
-            cells = [cell for cell in cells if (args.out / cell.name / "evaluation.json").exists()]
-        found = [(cell, train(cell, args.out, args.seeds, args.steps)) for cell in cells]
-        rows = [row(cell, numbers) for cell, numbers in found]
-        everything += found
+    parts = []
+    for suite, cells in SUITES.items():
+        rows = [
+            [f"{cell.env}, {cell.algo}", *found[cell.name]["row"], cell.published]
+            for cell in cells
+            if cell.name in found
+        ]
         parts += [f"## {suite}", "", table(head, rows), ""]
     page = "\n".join(
         [
@@ -218,9 +236,10 @@ def main() -> None:
     )
     print(page)
     if args.write:
-        RESULTS.mkdir(exist_ok=True)
         (RESULTS / "control.md").write_text(page, encoding="utf-8")
-        draw(everything, RESULTS / "control.svg")
+        lines = [f"{json.dumps(name)}: {json.dumps(cell)}" for name, cell in sorted(found.items())]  # a line a cell
+        kept.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+        draw(found, RESULTS / "control.svg")
 
 
 if __name__ == "__main__":

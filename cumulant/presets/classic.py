@@ -1,116 +1,13 @@
-"""Tuned settings per algorithm and environment, each with the result that it was seen to reach.
-
-``cumulant train ALGO ENV`` starts from the preset if there is one, and says so; options on the command line win over it.
-Results are means over seeds of the best policy on held-out episodes, by the command in ``how``.
-"""
+"""Classic control."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
-
-
-@dataclass(frozen=True)
-class Preset:
-    """Settings and what they reached.
-
-    Args:
-        config: Fields of the algorithm's Config.
-        seen: What was reached, over how many seeds.
-        how: The command that repeats it.
-    """
-
-    config: Mapping[str, Any]
-    seen: str
-    how: str
-
+from cumulant.presets.preset import Preset
 
 _NORMALISED = {"normalize_advantage": True, "network": {"normalize_obs": True}}
 _A2C_CAR = {**_NORMALISED, "normalize_reward": True, "num_steps": 64, "lam": 0.98}
 
-# PPO on MuJoCo's tasks: many small minibatches of few environments; the settings that published results are of.
-_MUJOCO = {
-    "total_steps": 1_000_000,
-    "num_envs": 8,
-    "horizon": 256,
-    "epochs": 10,
-    "minibatches": 32,
-    "learning_rate": 3e-4,
-    "normalize_reward": True,
-    "network": {"normalize_obs": True},
-    "eval_episodes": 20,
-}
-
-_MINATAR = {
-    "total_steps": 1_000_000,
-    "num_envs": 64,
-    "horizon": 128,
-    "minibatches": 8,
-    "learning_rate": 5e-3,
-    "entropy_coef": 0.01,
-    "network": {"net": "mlp"},
-    "eval_episodes": 50,
-}
-
-_MINATAR_CONVOLVED = {
-    **_MINATAR,
-    "horizon": 32,
-    "minibatches": 4,
-    "learning_rate": 1e-3,
-    "network": {"net": "auto"},
-}
-
-_A2C_MINATAR = {
-    "total_steps": 500_000,
-    "num_envs": 64,
-    "num_steps": 8,
-    "horizon": 64,
-    "learning_rate": 2e-3,
-    "eval_episodes": 20,
-}
-
-# Perceptrons: a fifth of the time of convolutions, and updates are what this budget is spent on.
-_DQN_MINATAR = {
-    "total_steps": 150_000,
-    "num_envs": 16,
-    "train_every": 4,
-    "warmup_steps": 5000,
-    "learning_rate": 1e-3,
-    "batch_size": 64,
-    "target_every": 500,
-    "double": True,
-    "network": {"net": "mlp", "hidden": (256, 128)},
-    "replay": {"n_step": 3},
-    "explore": {"epsilon": 1.0, "exploration": 0.4},
-    "eval_episodes": 20,
-}
-
-
-def _minatar(
-    algo: str, game: str, config: Mapping[str, Any], seen: str, seeds: int = 5
-) -> dict[tuple[str, str], Preset]:
-    env = f"minatar-{game}"
-    return {(algo, env): Preset(config, seen, f"cumulant train {algo} {env} --seeds {seeds}")}
-
-
 PRESETS: dict[tuple[str, str], Preset] = {
-    ("ppo", "warfarin"): Preset(
-        config={
-            "total_steps": 9_000_000,
-            "num_envs": 1024,
-            "horizon": 30,
-            "epochs": 4,
-            "minibatches": 8,
-            "learning_rate": 2e-3,
-            "entropy_coef": 0.003,
-            "network": {"normalize_obs": True},
-            "normalize_reward": True,
-            "eval_episodes": 2000,
-        },
-        seen="return 23.12, time in range 84.1 %, INR above 4 0.15 % (5 seeds); any dose and a filter: 26.95 in 2 M steps",
-        how="cumulant train ppo warfarin --seeds 5",
-    ),
     ("dqn", "cartpole"): Preset(
         config={
             "total_steps": 50_000,
@@ -142,28 +39,6 @@ PRESETS: dict[tuple[str, str], Preset] = {
         config={"total_steps": 8_000, "learning_rate": 1e-3, "warmup_steps": 500},
         seen="return -150 over 5 seeds, interquartile mean; one of them -290 (-148, -150, -150, -290, -149)",
         how="cumulant train sac Pendulum-v1 --seeds 5",
-    ),
-    ("alphazero", "connect_four"): Preset(
-        config={"total_steps": 450_000, "play": {"opening_moves": 8}, "replay": {"passes": 4.0, "value_mix": 0.5}},
-        seen="with 100 simulations 89.6 % of moves keep the value in random play (90.2, 89.3, 89.3), 87.3 % in strong play "
-        "(86.3, 87.8, 87.8), over 3 seeds; about 20 minutes of one core each",
-        how="cumulant train alphazero connect_four --seeds 3",
-    ),
-    ("alphazero", "othello"): Preset(
-        config={"total_steps": 130_000, "num_envs": 128, "play": {"full_share": 0.5}, "replay": {"passes": 3.0}},
-        seen="with 100 simulations 3 of 8 games against rust-reversi at depth 6, 5 at depth 4, 6 at depth 2, and all 8 against "
-        "100 random games a move; one seed, about 8 CPU minutes",
-        how="cumulant train alphazero othello",
-    ),
-    ("alphazero", "tictactoe"): Preset(
-        config={
-            "total_steps": 60_000,
-            "num_envs": 64,
-            "network": {"channels": 32, "blocks": 2},
-            "replay": {"batch_size": 128, "window": 5_000},
-        },
-        seen="never loses, whatever the opponent does, on 3 of 3 seeds; 35 seconds of one core each",
-        how="cumulant train alphazero tictactoe --seeds 3",
     ),
     ("ppo", "cartpole"): Preset(
         config={"total_steps": 100_000},
@@ -239,32 +114,6 @@ PRESETS: dict[tuple[str, str], Preset] = {
         },
         seen="return -168 over 5 seeds, interquartile mean (-168, -195, -169, -162, -168)",
         how="cumulant train ppo Pendulum-v1 --seeds 5",
-    ),
-    ("ppo", "Hopper-v5"): Preset(
-        config=_MUJOCO,
-        seen="return 3399 over 3 seeds (3389, 3514, 3293)",
-        how="cumulant train ppo Hopper-v5 --seeds 3",
-    ),
-    ("ppo", "Walker2d-v5"): Preset(
-        config=_MUJOCO,
-        seen="return 4107 over 3 seeds (3526, 4399, 4397)",
-        how="cumulant train ppo Walker2d-v5 --seeds 3",
-    ),
-    ("sac", "dm_control/walker-walk"): Preset(
-        config={"total_steps": 50_000, "updates_per_step": 2.0, "horizon": 500, "warmup_steps": 2_500},
-        seen="return 879 over 2 seeds (911, 846)",
-        how="cumulant train sac dm_control/walker-walk --seeds 2",
-    ),
-    ("sac", "FetchReach-v4"): Preset(
-        config={
-            "total_steps": 20_000,
-            "learning_rate": 1e-3,
-            "gamma": 0.95,
-            "replay": {"hindsight": 0.8},
-            "eval_episodes": 20,
-        },
-        seen="return -1.63 over 2 seeds (-1.63, -1.62), every goal reached",
-        how="cumulant train sac FetchReach-v4 --seeds 2",
     ),
     ("td3", "pendulum"): Preset(
         config={"total_steps": 8_000, "learning_rate": 1e-3, "warmup_steps": 500},
@@ -366,35 +215,4 @@ PRESETS: dict[tuple[str, str], Preset] = {
         seen="return -83.8 over 5 seeds, interquartile mean (-82.7, -85.4, -84.3, -83.0, -84.0)",
         how="cumulant train dqn Acrobot-v1 --seeds 5",
     ),
-    **_minatar(
-        "ppo",
-        "asterix",
-        _MINATAR_CONVOLVED,
-        "return 5.6 over 4 seeds, interquartile mean (5.4, 2.6, 5.8, 6.7); a network without convolutions reached 1.6",
-        4,
-    ),
-    **_minatar("ppo", "breakout", _MINATAR, "return 10.5 over 5 seeds, interquartile mean (8.7, 13.1, 9.6, 6.4, 15.9)"),
-    **_minatar(
-        "ppo", "seaquest", _MINATAR_CONVOLVED, "return 2.6 over 5 seeds, interquartile mean (3.4, 2.2, 2.9, 2.5, 1.7)"
-    ),
-    **_minatar(
-        "ppo",
-        "space-invaders",
-        _MINATAR_CONVOLVED,
-        "return 106 over 5 seeds, interquartile mean (132, 115, 94, 110, 90)",
-    ),
-    **_minatar("ppo", "freeway", _MINATAR, "return 30.4 over 5 seeds (31.2, 30.8, 30.2, 30.4, 29.6)"),
-    **_minatar(
-        "a2c", "breakout", _A2C_MINATAR, "return 6.1 over 5 seeds, interquartile mean (5.9, 8.0, 5.7, 6.3, 6.1)"
-    ),
-    **_minatar("a2c", "freeway", _A2C_MINATAR, "return 19.9 over 5 seeds (22.1, 19.7, 15.7, 22.8, 19.2)"),
-    **_minatar(
-        "a2c",
-        "space-invaders",
-        _A2C_MINATAR,
-        "return 42.7 over 5 seeds, interquartile mean (54.0, 35.4, 42.7, 45.1, 40.3)",
-    ),
-    **_minatar("dqn", "breakout", _DQN_MINATAR, "return 10.3 over 3 seeds (10.7, 10.2, 10.1)", 3),
-    **_minatar("dqn", "space-invaders", _DQN_MINATAR, "return 28.0 over 3 seeds (23.0, 27.8, 33.2)", 3),
-    **_minatar("dqn", "freeway", _DQN_MINATAR, "return 24.7 over 3 seeds (23.2, 22.2, 28.8)", 3),
 }
