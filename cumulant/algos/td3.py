@@ -25,6 +25,7 @@ from cumulant.engine.choice import began_by, choose_engine, record_engine
 from cumulant.engine.compiled_td3 import CompiledTD3
 from cumulant.engine.compiled_towers import obstacle
 from cumulant.engine.evaluate import Keeper, episode_metrics
+from cumulant.engine.persistence import Persistence
 from cumulant.engine.policy import Policy
 from cumulant.engine.vector import make_vector
 from cumulant.maths.policy import smoothed_action
@@ -68,6 +69,8 @@ class Config:
     """Updates per environment step."""
     warmup_steps: int = 1000
     """Environment steps with random actions before the first update."""
+    warmup: Literal["independent", "persistent"] = "independent"
+    """Those actions: each by itself, or kept up for a while, which finds what is far away."""
     polyak: float = 0.005
     """How far the slower copies move towards the networks per update of the policy."""
     policy_every: int = 2
@@ -133,6 +136,10 @@ def train(config: Config, run: Run) -> Policy:
     run.track(actor=actor, slow_actor=slow_actor, critics=critics, slow_critics=slow_critics)
     run.track(actor_optimizer=actor_optimizer, critics_optimizer=critics_optimizer)
     run.track(replay=replay, envs=envs, keeper=keeper)
+    persistence = None
+    if config.warmup == "persistent":
+        persistence = Persistence(config.num_envs, run.rng("persistence"), actor.head.size)
+        run.track(persistence=persistence)
     act_rng, replay_rng, noise_rng = run.rng("act"), run.rng("replay"), run.rng("noise")
 
     steps_per_iteration = config.num_envs * config.horizon
@@ -191,9 +198,13 @@ def train(config: Config, run: Run) -> Policy:
                 actor.observe(flat_obs)
                 if steps <= config.warmup_steps:
                     action = actor.random(flat_obs, act_rng).numpy()
+                    if persistence is not None:
+                        action = persistence.keep_up(action)
                 else:
                     action = actor.sample(actor.normalise(flat_obs), action_noise[step]).cpu().numpy()
             envs.step(actor.head.to_env(action))
+            if persistence is not None:
+                persistence.left[envs.ended] = 0
             replay.add(obs, action, envs.reward, envs.next_obs, envs.terminated, envs.ended)
 
             first, stop = updates_after(steps - config.num_envs), updates_after(steps)

@@ -1,4 +1,4 @@
-"""Random actions that are kept up for a while. Axes: B parallel environments, A actions."""
+"""Random actions that are kept up for a while. Axes: B parallel environments, A actions, or numbers in an action."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ class Persistence:
     Args:
         num_envs: Number of environments, B.
         generator: Source of beginnings and lengths.
+        size: Numbers in a continuous action, A; 0 for discrete ones.
 
     Source:
         Dabney, Ostrovski & Barreto 2021, "Temporally-Extended epsilon-Greedy Exploration". Differs from source: a length n has
         probability 1 / (n (n + 1)) instead of one proportional to 1 / n^2, and is drawn as the whole part of 1 / u.
     """
 
-    def __init__(self, num_envs: int, generator: torch.Generator) -> None:
+    def __init__(self, num_envs: int, generator: torch.Generator, size: int = 0) -> None:
         self.generator = generator
-        self.action = np.zeros(num_envs, np.int64)
+        self.action = np.zeros((num_envs, size), np.float32) if size else np.zeros(num_envs, np.int64)
         self.left = np.zeros(num_envs, np.int64)  # steps for which it is still kept up
 
     def choose(self, q: np.ndarray, epsilon: float, noise: np.ndarray, action: np.ndarray) -> None:
@@ -39,6 +40,21 @@ class Persistence:
         keep = (self.left > 0) & np.isfinite(q[np.arange(len(q)), self.action])
         action[keep] = self.action[keep]
         self.left = np.where(keep, self.left - 1, 0)
+
+    def keep_up(self, drawn: np.ndarray, allowed: np.ndarray | None = None) -> np.ndarray:
+        """Return what to do where everything is random: the actions drawn, ``[B]`` or ``[B, A]``, each kept up for its length.
+
+        Args:
+            drawn: A random action of every environment.
+            allowed: Discrete actions that may be taken, bool ``[B, A]``; what is kept up and forbidden now is given up.
+        """
+        length = 1.0 - torch.rand(len(drawn), generator=self.generator, dtype=torch.float64).numpy()
+        begin = self.left <= 0
+        if allowed is not None:
+            begin |= ~allowed[np.arange(len(drawn)), self.action]
+        self.action[begin], self.left[begin] = drawn[begin], 1.0 / length[begin]
+        self.left -= 1
+        return self.action.copy()
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """What is kept up, and for how long; the generator belongs to the run."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import gymnasium
+import numpy as np
 import torch
 from gymnasium import spaces
 from torch import nn
@@ -107,14 +108,19 @@ class Actor(nn.Module):
         """Return the actions without noise, ``[B]`` or ``[B, A]``."""
         return self.head.mode(self(encoded))
 
+    def allowed(self, encoded: torch.Tensor) -> np.ndarray | None:
+        """Return which discrete actions may be taken, bool ``[B, A]``; None where no observation forbids any."""
+        mask = split_mask(encoded, self.mask_size)[1]
+        return None if mask is None else mask.cpu().numpy() >= 0.5
+
     def random(self, encoded: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Draw actions that know nothing: even chances of those allowed, ``[B]``, or anywhere in the box, ``[B, A]``."""
         if not isinstance(self.head, Categorical):
             return torch.rand(len(encoded), self.head.size, generator=generator) * 2.0 - 1.0
-        mask = split_mask(encoded, self.mask_size)[1]
+        allowed = self.allowed(encoded)
         logits = torch.zeros(len(encoded), self.head.size)
-        if mask is not None:
-            logits = logits.masked_fill(mask.cpu() < 0.5, -torch.inf)
+        if allowed is not None:
+            logits = logits.masked_fill(~torch.from_numpy(allowed), -torch.inf)
         return self.head.sample(logits, self.head.noise((len(encoded),), generator))
 
 
