@@ -213,18 +213,23 @@ def load_algorithm(algo: str) -> Any:
     """Import an algorithm: a name of ours, a file (``my/ppo.py``), or a dotted module (``mylab.algos.foo``).
 
     Raises:
-        UsageError: If there is none, or if it has no ``train`` and no ``Config`` with the fields that every algorithm has.
+        UsageError: If there is none, or if it has no ``train``, no ``evaluate`` where it learns from text, or no ``Config``
+            with the fields that every algorithm has.
     """
     module: Any
     if algo not in _files() and not is_path(algo):
         raise UsageError(f"no algorithm '{algo}': {did_you_mean(algo, _files())}")
     with unsearched():
         module = importlib.import_module(f"cumulant.algos.{algo}") if algo in _files() else load_module(algo)
-    for name in ("Config", "train"):
+    text = is_text(module)
+    for name in ("Config", "train", *(["evaluate"] if text else [])):
         if not hasattr(module, name):
-            raise UsageError(
-                f"algorithm '{algo}' has no '{name}': an algorithm file needs Config and train(config, run)"
+            needs = (
+                "Config, train(config, run) and evaluate(config, directory)"
+                if text
+                else "Config and train(config, run)"
             )
+            raise UsageError(f"algorithm '{algo}' has no '{name}': an algorithm file needs {needs}")
     fields = (
         {field.name for field in dataclasses.fields(module.Config)}
         if dataclasses.is_dataclass(module.Config)

@@ -124,7 +124,6 @@ def evaluate_text(directory: Path, trust: bool) -> dict[str, Any]:
 
     Raises:
         RunError: If the run is not finished, or names foreign code and is not trusted.
-        UsageError: If its algorithm has none.
     """
     from cumulant.run.config import from_dict
 
@@ -132,10 +131,6 @@ def evaluate_text(directory: Path, trust: bool) -> dict[str, Any]:
     spec = check_spec(group.read_spec(run), run)
     check_trust([spec["algo"], *code_in(spec["config"])], written_by(run), run, trust)
     module = catalogue.load_algorithm(spec["algo"])
-    if not hasattr(module, "evaluate"):
-        raise UsageError(
-            f"'{spec['algo']}' judges its model at the end of the training only: see {run / 'evaluation.json'}"
-        )
     _refuse_unfinished(run)
     config = from_dict(module.Config, {**spec["config"], "env": spec["env"], "env_options": {}}, where=spec["algo"])
     return checked(module.evaluate(config, run), spec["algo"])

@@ -57,8 +57,9 @@ def train_one(
         run = Run(directory, spec, resume=resume, checkpoint_every_seconds=every, on_row=on_row)
         try:
             learned = module.train(config, run)
-            if catalogue.is_text(module):  # it has saved its model, and judged it as befits its stage
-                evaluation = checked(learned, spec["algo"])
+            if catalogue.is_text(module):  # it has saved its model, which is judged as befits its stage
+                run.forget()
+                evaluation = checked(module.evaluate(config, directory), spec["algo"])
             else:
                 if catalogue.is_game(module):
                     evaluation = module.evaluate(learned, config)

@@ -122,15 +122,12 @@ def pair_loss(config: Config, ratio: Tensor, count: Tensor, share: Tensor) -> Te
     return dpo_loss(chosen, rejected, config.beta, share=share, **noise)  # type: ignore[arg-type]
 
 
-def train(config: Config, run: Run) -> dict[str, Any]:
+def train(config: Config, run: Run) -> None:
     """Train a policy and save it as ``model/``, with adapters also as ``adapter/``.
 
     Args:
         config: Options.
         run: Where it is logged and saved.
-
-    Returns:
-        The evaluation on held-out pairs or prompts.
     """
     tuned = Tuned.begin(config.tuning, run.rng("init"), config.compute)
     if config.reward:  # what is wrong with what it is judged by is to be said now, not after the training
@@ -182,7 +179,6 @@ def train(config: Config, run: Run) -> dict[str, Any]:
         run.log(steps=step + 1, **means, **{"loss/grad_norm": float(grad_norm), "optimizer/learning_rate": rate})
 
     tuned.save(run.directory, config.tuning.model)
-    return evaluate(config, run.directory)
 
 
 def evaluate(config: Config, directory: Path) -> dict[str, Any]:

@@ -176,15 +176,12 @@ def minibatch_loss(tuned: Tuned, batch: Batch, config: Config, weight: Tensor) -
     return Losses(policy_loss + config.beta * kl, policy_loss, kl, entropy, logp)
 
 
-def train(config: Config, run: Run) -> dict[str, Any]:
-    """Train a language model, and judge it on held-out prompts.
+def train(config: Config, run: Run) -> None:
+    """Train a language model and save it as ``model/``, with adapters also as ``adapter/``.
 
     Args:
         config: Options.
         run: Where it is logged and saved.
-
-    Returns:
-        The evaluation.
     """
     tuned = Tuned.begin(config.tuning, run.rng("init"), config.compute)
     scorer = Scorer(config.scoring, tuned.device)
@@ -254,7 +251,6 @@ def train(config: Config, run: Run) -> dict[str, Any]:
         run.log_samples(seen.samples[:2])
 
     tuned.save(run.directory, config.tuning.model)
-    return evaluate(config, run.directory)
 
 
 def evaluate(config: Config, directory: Path) -> dict[str, Any]:

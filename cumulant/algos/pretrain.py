@@ -131,15 +131,12 @@ class Config:
         require(self, "decay", self.warmup + self.decay <= 1.0, "at most what the warm-up leaves")
 
 
-def train(config: Config, run: Run) -> dict[str, Any]:
+def train(config: Config, run: Run) -> None:
     """Train a model and save it as ``model/``.
 
     Args:
         config: Options.
         run: Where it is logged and saved.
-
-    Returns:
-        The evaluation on held-out texts.
     """
     documents = load_documents(config.env, "train")[: config.max_documents or None]
     tokenizer = tokenizer_of(config, documents)
@@ -185,7 +182,6 @@ def train(config: Config, run: Run) -> dict[str, Any]:
 
     masters.release()
     save_model(model, tokenizer, run.directory / "model")
-    return evaluate(config, run.directory)
 
 
 def evaluate(config: Config, directory: Path) -> dict[str, Any]:

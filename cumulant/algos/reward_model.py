@@ -117,15 +117,12 @@ class Config:
             require(self, name, getattr(self, name) >= 0, "at least 0")
 
 
-def train(config: Config, run: Run) -> dict[str, Any]:
+def train(config: Config, run: Run) -> None:
     """Train a reward model and save it as ``model/``.
 
     Args:
         config: Options.
         run: Where it is logged and saved.
-
-    Returns:
-        The evaluation on held-out pairs.
     """
     model, tokenizer = begin_reward_model(config.model, config.depth, config.precision)
     model.to(config.device)
@@ -180,7 +177,6 @@ def train(config: Config, run: Run) -> dict[str, Any]:
         )
 
     model.save(tokenizer, run.directory / "model")
-    return evaluate(config, run.directory)
 
 
 def evaluate(config: Config, directory: Path) -> dict[str, Any]:

@@ -289,15 +289,12 @@ def step_size(config: Config, iteration: int) -> float:
     return min(1.0, rise, fall)
 
 
-def train(config: Config, run: Run) -> dict[str, Any]:
-    """Train a language model, and judge it on held-out prompts.
+def train(config: Config, run: Run) -> None:
+    """Train a language model and save it as ``model/``, with adapters also as ``adapter/``.
 
     Args:
         config: Options.
         run: Where it is logged and saved.
-
-    Returns:
-        The evaluation.
     """
     tuned = Tuned.begin(config.tuning, run.rng("init"), config.compute)
     scorer, price = Scorer(config.scoring, tuned.device), Price(config.kl)
@@ -384,7 +381,6 @@ def train(config: Config, run: Run) -> dict[str, Any]:
         price.update(nats)
 
     tuned.save(run.directory, config.tuning.model)
-    return evaluate(config, run.directory)
 
 
 def evaluate(config: Config, directory: Path) -> dict[str, Any]:

@@ -94,15 +94,12 @@ class Config:
         require(self, "warmup", 0.0 <= self.warmup <= 1.0, "in [0, 1]")
 
 
-def train(config: Config, run: Run) -> dict[str, Any]:
+def train(config: Config, run: Run) -> None:
     """Train a model and save it as ``model/``, with LoRA merged, and the adapter beside it as ``adapter/``.
 
     Args:
         config: Options.
         run: Where it is logged and saved.
-
-    Returns:
-        The evaluation on held-out examples.
     """
     tuning, whole = config.tuning, config.tuning.lora_rank == 0
     # all weights are read in float32, for their master copy; adapters are float32 on a model in the faster format
@@ -166,7 +163,6 @@ def train(config: Config, run: Run) -> dict[str, Any]:
     else:
         save_adapter(model, run.directory / "adapter", tuning.model)
         save_model(merged(model), tokenizer, run.directory / "model")
-    return evaluate(config, run.directory)
 
 
 def evaluate(config: Config, directory: Path) -> dict[str, Any]:

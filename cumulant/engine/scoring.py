@@ -9,7 +9,8 @@ A reward is written as terms with commas between them, each ``SOURCE`` or ``SOUR
     runs/my_reward_model,distinct_2=0.5   a sum of terms; each is logged by itself
 
 Columns of a completion, ``[B]`` each: ``length`` (tokens, the end mark included), ``words``, ``stopped`` (1 if it ended by
-itself, 0 if it was cut off), ``distinct_2`` (share of its word pairs that are different ones), ``sentiment`` (by a lexicon).
+itself, 0 if it was cut off), ``distinct_2`` (share of its word pairs that are different ones), ``sentiment`` (by a lexicon),
+``fragment`` (1 if it has fewer than three words: a lone full stop, say).
 Axes: B samples, K terms.
 """
 
@@ -115,6 +116,7 @@ class Columns(Mapping[str, np.ndarray]):
 COLUMNS: dict[str, Callable[[Samples], Any]] = {
     "length": lambda samples: samples.length,
     "words": lambda samples: [len(text.split()) for text in samples.completions],
+    "fragment": lambda samples: [len(text.split()) < 3 for text in samples.completions],
     "stopped": lambda samples: samples.stopped,
     "distinct_2": lambda samples: [distinct(text) for text in samples.completions],
     "sentiment": lambda samples: [sentiment(text) for text in samples.completions],

@@ -96,6 +96,10 @@ class Run:
         """Name the objects whose state must survive (each with ``state_dict`` and ``load_state_dict``)."""
         self._parts.update(parts)
 
+    def forget(self) -> None:
+        """Let go of what is tracked, once the last iteration is over: what is judged next may need the memory."""
+        self._parts.clear()
+
     def rng(self, name: str, device: str | torch.device = "cpu") -> torch.Generator:
         """Return the named generator of this run; the same seed and name always give the same numbers."""
         key = f"rng:{name}"

@@ -209,3 +209,10 @@ def test_the_lexicon_knows_good_from_bad():
     assert scores[1] == 0.0
     assert scores[2] < -0.5
     assert scores[3] < 0.0
+
+
+def test_a_fragment_has_fewer_than_three_words():
+    texts = ["", ".", "a film", "a good film", "a really good film"]
+    samples = Samples([""] * 5, texts, np.ones(5), np.ones(5, dtype=bool))
+    found = Scorer(ScoringConfig("fragment=-3")).split(samples)[:, 0]
+    np.testing.assert_array_equal(found, [-3.0, -3.0, -3.0, 0.0, 0.0])

@@ -84,4 +84,3 @@ def train(config, run):
         run.log(**{"data/tokens": len(text) * (iteration + 1)})
     (run.directory / "model").mkdir(exist_ok=True)
     save_file({"table": table.detach()}, run.directory / "model" / "model.safetensors")
-    return evaluate(config, run.directory)

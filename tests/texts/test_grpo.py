@@ -32,10 +32,12 @@ def trained(place, seed, **fields):
     )  # fmt: skip
     run = Run(place / f"run{seed}", {"seed": seed})
     try:
-        evaluation = grpo.train(config, run)
+        grpo.train(config, run)
     finally:
         run.close()
-    return evaluation, [json.loads(line) for line in (run.directory / "metrics.jsonl").read_text().splitlines()]
+    return grpo.evaluate(config, run.directory), [
+        json.loads(line) for line in (run.directory / "metrics.jsonl").read_text().splitlines()
+    ]
 
 
 @pytest.mark.parametrize(

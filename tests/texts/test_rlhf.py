@@ -46,11 +46,12 @@ def configured(**fields):
 
 
 def trained(place, seed=0, name="run", **fields):
-    run = Run(place / name, {"seed": seed})
+    run, config = Run(place / name, {"seed": seed}), configured(**fields)
     try:
-        evaluation = rlhf.train(configured(**fields), run)
+        rlhf.train(config, run)
     finally:
         run.close()
+    evaluation = rlhf.evaluate(config, run.directory)
     rows = [json.loads(line) for line in (place / name / "metrics.jsonl").read_text().splitlines()]
     return evaluation, rows
 
