@@ -1,13 +1,17 @@
 """Where compiled code is kept between processes, and what is said when there is something to compile.
 
 numba keeps machine code in ``__pycache__`` beside the sources, or in the user's cache folder where those cannot be written; where
-neither can, it raises while a module is imported. ``prepare`` finds a place before that, and drops code of other sources.
+neither can, it raises while a module is imported. ``prepare`` finds a place before that. numba also knows code again by the text
+of the function's own file, though one that it calls may have changed in another file: with an upgrade, or in an editor. So the
+names of files with our code tell from which sources it is: from all of them, as they were when the process began that compiled
+it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.util
 import os
 import stat
 import sys
@@ -16,17 +20,19 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Any
 
 _VARIABLE = "NUMBA_CACHE_DIR"
 COMPILED = ("data", "engine", "envs", "kernels")
-_STAMP = "compiled_from"  # name of the file that says of which sources the code is
+_CACHING = "numba.core.caching"
 _SHOWN = 6  # functions that are named
+_marks: dict[str, str] = {}  # of packages, by their folders
 
 
 def prepare(package: Path) -> None:
-    """See to it that there is a place for compiled code, and that what is there was compiled from these sources.
+    """See to it that there is a place for compiled code, and that code of other sources is not taken for that of these.
 
     Where neither beside the sources nor in the user's folder code can be kept, numba is given a folder among the temporary
     files. Call it before the first compiled function is made. It warns when it chooses a place.
@@ -35,13 +41,17 @@ def prepare(package: Path) -> None:
         package: Folder of the package, with compiled functions in ``COMPILED``.
     """
     package = Path(os.path.abspath(package))  # as numba names the places of its files
+    mark = mark_of(package)
+    if not _marks:
+        _mark_names()
+    _marks[f"{package}{os.sep}"] = mark
     wanted = os.environ.get(_VARIABLE, "")
-    if wanted and _writable(Path(wanted)) and _drop_stale(package, Path(wanted)):
+    if wanted and _writable(Path(wanted)):
+        _fit(package, mark, Path(wanted))
         return
-    beside = package / "kernels" / "__pycache__"
-    found = _usable(package) and _drop_stale(package, None)
-    if not found and not _writable(beside):  # numba takes it if it can, and could not read what is there
-        found = _writable(_users_folder()) and _drop_stale(package, _users_folder())
+    found = _fit(package, mark, None)
+    if not found and not _writable(package / "kernels" / "__pycache__"):  # numba takes it if it can, whatever is there
+        found = _fit(package, mark, _users_folder())
     if found:
         if wanted:
             warnings.warn(f"{_VARIABLE} = {wanted} cannot be written: compiled code is kept elsewhere", stacklevel=3)
@@ -50,7 +60,7 @@ def prepare(package: Path) -> None:
     os.environ[_VARIABLE] = str(folder)
     if "numba" in sys.modules:
         sys.modules["numba"].config.CACHE_DIR = str(folder)
-    _drop_stale(package, folder)
+    _fit(package, mark, folder)
     warnings.warn(
         f"neither {package} nor {_users_folder()} can be written: compiled code is kept in {folder}; "
         f"name a better place with {_VARIABLE}",
@@ -58,39 +68,75 @@ def prepare(package: Path) -> None:
     )
 
 
-def _drop_stale(package: Path, root: Path | None) -> bool:
-    """Delete code that was compiled from other sources, in a folder of numba's, or beside the sources.
-
-    numba knows code again by the text of the function's own file. A function that it calls, in another file, may have changed
-    meanwhile: with an upgrade, or in an editor. Returns whether nothing stale is left.
-    """
-    folders = [path for name in COMPILED for path in (package / name, *(package / name).rglob("*")) if path.is_dir()]
-    folders = sorted(path for path in folders if path.name != "__pycache__")
+def mark_of(package: Path) -> str:
+    """Return what the names of files with compiled code of a package contain: a digest of the sources as they are now."""
     digest = hashlib.sha256()
-    for folder in folders:
-        for path in sorted(folder.glob("*.py")):
-            digest.update(f"{path.relative_to(package)}\n".encode() + path.read_bytes())
-    found = digest.hexdigest()
-    stamp = package / "kernels" / "__pycache__" / _STAMP
-    if root is not None:
-        stamp = root / f"{_STAMP}_{hashlib.sha1(str(package).encode()).hexdigest()}"
-    with contextlib.suppress(OSError):
-        if stamp.read_text(encoding="ascii") == found:
-            return True
-    try:
-        for folder in folders:
-            kept = folder / "__pycache__"
-            if root is not None:  # where numba keeps it
-                kept = root / f"{folder.name}_{hashlib.sha1(str(folder).encode()).hexdigest()}"
-            for path in kept.glob("*.nb[ic]"):
-                path.unlink(missing_ok=True)
-        stamp.parent.mkdir(parents=True, exist_ok=True)
-        part = stamp.with_name(f"{stamp.name}.{os.getpid()}")
-        part.write_text(found, encoding="ascii")
-        part.replace(stamp)
-    except OSError:
+    for path in (path for folder in _folders(package) for path in sorted(folder.glob("*.py"))):
+        digest.update(f"{path.relative_to(package)}\n".encode() + path.read_bytes())
+    return f"-{digest.hexdigest()[:16]}"
+
+
+def _folders(package: Path) -> list[Path]:
+    """Return the folders with compiled functions."""
+    found = [path for name in COMPILED for path in (package / name, *(package / name).rglob("*")) if path.is_dir()]
+    return sorted(path for path in found if path.name != "__pycache__")
+
+
+def _fit(package: Path, mark: str, root: Path | None) -> bool:
+    """Return whether code can be kept in a folder of numba's, or beside the sources, and delete what is of other sources there.
+
+    What is there of these sources, maybe another user's, must be readable, too.
+    """
+    if not _writable(root or package / "kernels" / "__pycache__"):
         return False
+    for folder in _folders(package):
+        hashed = hashlib.sha1(str(folder).encode()).hexdigest()
+        kept = root / f"{folder.name}_{hashed}" if root else folder / "__pycache__"  # as numba does
+        for path in kept.glob("*.nb[ic]"):
+            if mark not in path.name:  # only a process that still runs other sources would ask for it
+                with contextlib.suppress(OSError):
+                    path.unlink()
+            elif not os.access(path, os.R_OK):
+                return False
     return True
+
+
+def _mark_names() -> None:
+    """Let numba put marks into the names of files; now, or as soon as it is imported."""
+    if _CACHING not in sys.modules:
+        sys.meta_path.insert(0, _OnImport())
+        return
+
+    def marked(locator: Any) -> Any:
+        class Marked(locator):
+            def get_disambiguator(self) -> str:
+                file = os.path.abspath(self._py_file)
+                mark = next((mark for package, mark in _marks.items() if file.startswith(package)), "")
+                return f"{super().get_disambiguator()}{mark}"
+
+        return Marked
+
+    locators = sys.modules[_CACHING].CacheImpl._locator_classes
+    locators[:] = map(marked, locators)
+
+
+class _OnImport(MetaPathFinder):
+    """Calls ``_mark_names`` when ``numba.core.caching`` has been loaded, which is before any function is compiled."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        """Return how to load that module as ever, and then call; None for any other."""
+        if name != _CACHING:
+            return None
+        sys.meta_path.remove(self)
+        spec: Any = importlib.util.find_spec(name)
+        load = spec.loader.exec_module
+
+        def load_and_mark(module: Any) -> None:
+            load(module)
+            _mark_names()
+
+        spec.loader.exec_module = load_and_mark
+        return spec
 
 
 def _users_folder() -> Path:
@@ -110,18 +156,6 @@ def _writable(folder: Path) -> bool:
             return True
     except OSError:
         return False
-
-
-def _usable(package: Path) -> bool:
-    """Return whether code can be kept beside the sources: what is there already, maybe another user's, must be readable, too."""
-    if not _writable(package / "kernels" / "__pycache__"):
-        return False
-    for kept in (path for name in COMPILED for path in (package / name).rglob("__pycache__/*.nb[ic]")):
-        try:
-            kept.open("rb").close()
-        except OSError:
-            return False
-    return True
 
 
 def _temporary() -> Path:

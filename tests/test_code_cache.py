@@ -10,7 +10,7 @@ import numba
 import pytest
 
 import cumulant
-from cumulant.code_cache import prepare, saying
+from cumulant.code_cache import mark_of, prepare, saying
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_what_another_user_keeps_to_himself_is_not_relied_on(nowhere, part):
     folder.mkdir(parents=True)
     prepare(temporary / "package")
     assert os.environ["NUMBA_CACHE_DIR"] == ""
-    (folder / "theirs.py311.nbi").symlink_to(temporary / "none")
+    (folder / f"theirs{mark_of(temporary / 'package')}.py311.nbi").symlink_to(temporary / "none")
     with pytest.warns(UserWarning, match="compiled code is kept in"):
         prepare(temporary / "package")
     assert Path(os.environ["NUMBA_CACHE_DIR"]).is_dir()
@@ -95,33 +95,81 @@ def constant():
 """
 
 
+class MadeUp:
+    """A package with a kernel, and a function in another file that it calls and that gives a number."""
+
+    def __init__(self, folder, named="", found_at=None):
+        self.package, self.found_at = folder / "made_up", found_at or folder
+        for name in ("kernels", "envs"):
+            (self.package / name).mkdir(parents=True)
+        (self.package / "__init__.py").write_text("from pathlib import Path\nfrom cumulant.code_cache import prepare\n"
+                                                  "prepare(Path(__file__).parent)\n")  # fmt: skip
+        (self.package / "kernels" / "kernel.py").write_text(KERNEL.format(package="made_up"))
+        self.environment = os.environ | {
+            "NUMBA_CACHE_DIR": named,
+            "PYTHONPATH": str(Path(cumulant.__file__).parents[1]),
+        }
+
+    def edit(self, value):
+        (self.package / "envs" / "constant.py").write_text(CONSTANT.format(value=value))
+
+    def start(self):
+        """A process that imports the kernel, and runs it once it is told to."""
+        code = (
+            f"import sys; sys.path.insert(0, {str(self.found_at)!r})\nfrom made_up.kernels.kernel import kernel as k\n"
+            "print('ready', flush=True); input()\nprint(k(), *map(len, (k.stats.cache_hits, k.stats.cache_misses)))"
+        )
+        words = {"env": self.environment, "stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        process = subprocess.Popen([sys.executable, "-c", code], **words)
+        assert process.stdout.readline() == "ready\n"
+        return process
+
+    def run(self, process=None):
+        """What the kernel gives, how often its code was found and how often compiled."""
+        return [int(word) for word in (process or self.start()).communicate("\n")[0].split()]
+
+    def files(self):
+        return sorted(self.package.rglob("*.nb[ic]"))
+
+
 @pytest.mark.parametrize("place", ["beside the sources", "named", "named, reached in a roundabout way"])
-def test_code_of_other_sources_is_not_run(tmp_path, monkeypatch, place):
+def test_code_of_other_sources_is_not_run(tmp_path, place):
     """Numba by itself notices a change in the kernel's own file, and none in what the kernel calls."""
-    package = tmp_path / "made_up"
-    for name in ("kernels", "envs"):
-        (package / name).mkdir(parents=True)
-    (package / "__init__.py").write_text("from pathlib import Path\nfrom cumulant.code_cache import prepare\n"
-                                         "prepare(Path(__file__).parent)\n")  # fmt: skip
-    (package / "kernels" / "kernel.py").write_text(KERNEL.format(package="made_up"))
-    named = str(tmp_path / "code") if place.startswith("named") else ""
-    found_at = os.path.join(package, "..") if "roundabout" in place else str(tmp_path)
-    environment = os.environ | {
-        "NUMBA_CACHE_DIR": named,
-        "PYTHONPATH": str(Path(cumulant.__file__).parents[1]),
-    }
-    code = (
-        f"import sys; sys.path.insert(0, {found_at!r})\nfrom made_up.kernels.kernel import kernel as k\n"
-        "print(k(), *map(len, (k.stats.cache_hits, k.stats.cache_misses)))"
-    )
+    found_at = tmp_path / "made_up" / ".." if "roundabout" in place else None
+    made_up = MadeUp(tmp_path, str(tmp_path / "code") if place.startswith("named") else "", found_at)
     said = []
     for value in (1, 1, 2):
-        (package / "envs" / "constant.py").write_text(CONSTANT.format(value=value))
-        ended = subprocess.run(
-            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-        )
-        said.append(ended.stdout.split())
-    assert said == [["1", "0", "1"], ["1", "1", "0"], ["2", "0", "1"]]  # compiled, found, compiled anew
+        made_up.edit(value)
+        said.append(made_up.run())
+    assert said == [[1, 0, 1], [1, 1, 0], [2, 0, 1]]  # compiled, found, compiled anew
+    code = tmp_path / "code" if place.startswith("named") else made_up.package
+    assert len(list(code.rglob("*.nbi"))) == len(list(code.rglob("*.nbc"))) == 1  # and the old one is gone
+
+
+@pytest.mark.parametrize("new_one_first", [True, False])
+def test_what_a_process_compiles_that_began_before_an_edit_is_not_run(tmp_path, new_one_first):
+    made_up = MadeUp(tmp_path)
+    made_up.edit(1)
+    old = made_up.start()
+    made_up.edit(2)
+    new = made_up.start()
+    said = [made_up.run(process) for process in ((new, old) if new_one_first else (old, new))]
+    assert sorted(said) == [[1, 0, 1], [2, 0, 1]]
+    assert made_up.run() == [2, 1, 0]
+
+
+def test_code_of_others_is_kept_as_ever(tmp_path):
+    """Of the user's own environments, say: names and stamps are numba's."""
+    made_up = MadeUp(tmp_path)
+    (tmp_path / "theirs.py").write_text("from numba import njit\n@njit(cache=True)\ndef f():\n    return 3\n")
+    (made_up.package / "kernels" / "kernel.py").write_text("from theirs import f as kernel\n")
+    said = []
+    for value in (1, 2):
+        made_up.edit(value)
+        said.append(made_up.run())
+    assert said == [[3, 0, 1], [3, 1, 0]]
+    version = f"py{sys.version_info[0]}{sys.version_info[1]}"
+    assert {path.name for path in tmp_path.rglob("*.nbi")} == {f"theirs.f-2.{version}.nbi"}
 
 
 @pytest.mark.parametrize("kept", [True, False])
