@@ -1,7 +1,7 @@
 """Tree search in many games at once: the leaves of all trees go through the network as one batch.
 
 ``Search.run`` is the loop: take leaves from the trees, ask the network about them, back up what it says, until every game has had
-its simulations. The trees are arrays, and what is done to them is compiled (``kernels.tree``).
+its simulations. The trees are arrays, and what is done to them is compiled (``kernels.tree``, ``kernels.selection``).
 
 Axes: G games, W words of a position, A actions, L leaves of a wave, C planes, H rows and w columns of the board, S symmetries.
 
@@ -21,9 +21,12 @@ import numpy as np
 from cumulant.envs.games.game import Game
 from cumulant.errors import ConfigError
 from cumulant.kernels import roots, tree
+from cumulant.kernels.lanes import padded, padded_zeros
 from cumulant.kernels.rules import entry, rules_of
 from cumulant.kernels.tree_layout import ENDED, Orders, Settings, Trees, Wave
 from cumulant.run.config import require
+
+_LINE = 64  # bytes of a cache line
 
 Evaluate = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Planes ``[L, C, H, w]`` -> logits ``[L, A]`` and values ``[L]`` in [-1, 1] for the player to move, both float32."""
@@ -124,15 +127,20 @@ class Search:
             depth=np.zeros(leaves, np.int32),
             nodes=np.zeros((leaves, depth), np.int32),
             actions=np.zeros((leaves, depth), np.int32),
+            legal=np.zeros((leaves, padded(game.num_actions)), np.uint8),
+            active=np.zeros(games, np.int32),
+            taken=np.zeros(games, np.int32),
+            open=np.zeros(games, np.int32),
         )
         self.settings = Settings(
             gumbel, config.exploration, config.exploration_base, config.first_play, config.forced, config.value_scale,
             config.visits_offset, config.rescale, config.solve and game.only_the_end_counts, game.discount,
         )  # fmt: skip
-        self._mask = np.zeros(game.num_actions, np.uint8)
-        self._value, self._added = np.zeros(game.num_actions), np.zeros(game.num_actions)
+        row = (game.num_actions,)
+        self._mask = padded_zeros(row, np.uint8)
+        self._value, self._added = padded_zeros(row, np.float64), padded_zeros(row, np.float64)
         self._places = np.zeros(nodes, np.int32)
-        self._gather: Callable[..., int] | None = None
+        self._advance: Callable[..., int] | None = None
         self._schedules: dict[tuple[int, ...], np.ndarray] = {}
 
     def run(
@@ -174,15 +182,15 @@ class Search:
         action, value = np.full(self.games, -1), np.zeros(self.games, np.float32)
         orders.left[:] = np.maximum(budget - trees.total[:, 0], 0)
         common = trees, self.rules, self.settings, orders, self.wave
-        if self._gather is None:  # the types of all these never change
-            self._gather = entry(tree.gather, *common, self.leaves, self._value, self._added)
-            self._expand = entry(tree.expand, *common, 0, policy, value, self._mask)
+        scratch = self.leaves, self._value, self._added
+        if self._advance is None:  # the types of all these never change
+            self._advance = entry(tree.advance, *common, 0, policy, value, *scratch)
+        count, logits, values = 0, policy, value
         while True:
-            count = self._gather(*common, self.leaves, self._value, self._added)
+            count = self._advance(*common, count, logits, values, *scratch)
             if count:
                 said = self.evaluate(self.wave.planes[:count])
                 logits, values = (np.ascontiguousarray(part, np.float32) for part in said)
-                self._expand(*common, count, logits, values, self._mask)
             elif not (orders.left > 0).any():
                 break
         if self.settings.gumbel:
@@ -203,18 +211,18 @@ class Search:
 
     def _orders(self, budget: np.ndarray, generator: np.random.Generator | None, explore: np.ndarray) -> Orders:
         shape, config = (self.games, self.game.num_actions), self.config
-        noise = np.zeros(shape, np.float32)
+        noise = np.zeros((self.games, padded(shape[1])), np.float32)
         share = np.zeros(self.games, np.float32)
         forced = np.zeros(self.games, bool)
         plans, plan = np.unique(budget, return_inverse=True)
         if generator is not None and self.settings.gumbel:
-            noise = (generator.gumbel(size=shape) * explore[:, None]).astype(np.float32)
+            noise[:, : shape[1]] = generator.gumbel(size=shape) * explore[:, None]
         elif generator is not None:
-            noise = generator.standard_gamma(config.noise_total / shape[1], shape).astype(np.float32) + 1e-20
+            noise[:, : shape[1]] = generator.standard_gamma(config.noise_total / shape[1], shape) + 1e-20
             share[explore] = config.noise_share
             forced[:] = explore & (config.forced > 0.0)
         return Orders(
-            np.zeros(self.games, np.int32), noise.astype(np.float32), share, forced, plan.astype(np.int32),
+            np.zeros(self.games, np.int32), noise, share, forced, plan.astype(np.int32),
             self._schedule(tuple(plans.tolist())),
         )  # fmt: skip
 
@@ -259,22 +267,30 @@ def _pad(sequence: list[int], length: int) -> list[int]:
 
 
 def _trees(game: Game, games: int, nodes: int) -> Trees:
-    node, action = (games, nodes), (games, nodes, game.num_actions)
+    """Make room: all that there is of a node but its position lies side by side, from a cache line on."""
+    row, actions = padded(game.num_actions), game.num_actions
+    of_actions = {
+        "value_sum": np.float64,
+        "visits": np.int32,
+        "prior": np.float32,
+        "logit": np.float32,
+        "child": np.int32,
+    }
+    of_node = {
+        "value_total": np.float64, "total": np.int32, "known": np.float32, "raw": np.float32, "reward": np.float32,
+        "player": np.int8, "status": np.int8,
+    }  # fmt: skip
+    fields = [(name, kind, (row,)) for name, kind in of_actions.items()] + list(of_node.items())
+    size = -(-np.dtype(fields).itemsize // _LINE) * _LINE
+    memory = np.zeros(games * nodes * size + _LINE, np.uint8)
+    start = -memory.ctypes.data % _LINE
+    found = memory[start : start + games * nodes * size].reshape(games, nodes, size)
+    node = found[:, :, : np.dtype(fields).itemsize].view(fields)[:, :, 0]
     return Trees(
-        moves=(0,) * game.num_actions,
+        moves=(0,) * actions,
         rewarded=() if game.only_the_end_counts else (0,),
         count=np.zeros(games, np.int32),
-        state=np.zeros((*node, game.state_size), np.int64),
-        player=np.zeros(node, np.int8),
-        status=np.zeros(node, np.int8),
-        known=np.zeros(node, np.float32),
-        raw=np.zeros(node, np.float32),
-        total=np.zeros(node, np.int32),
-        reward=np.zeros(node, np.float32),
-        value_total=np.zeros(node, np.float64),
-        child=np.zeros(action, np.int32),
-        visits=np.zeros(action, np.int32),
-        value_sum=np.zeros(action, np.float64),
-        logit=np.zeros(action, np.float32),
-        prior=np.zeros(action, np.float32),
+        state=np.zeros((games, nodes, game.state_size), np.int64),
+        **{name: node[name] for name in of_node},
+        **{name: node[name][:, :, :actions] for name in of_actions},
     )

@@ -7,15 +7,9 @@ import math
 import numpy as np
 from numba import njit
 
-from cumulant.kernels.tree import (
-    action_values,
-    add_noise,
-    completed_values,
-    is_proven,
-    new_node,
-    puct_score,
-    set_prior,
-)
+from cumulant.kernels.lanes import LANES
+from cumulant.kernels.selection import action_values, completed_values, is_proven, puct_score
+from cumulant.kernels.tree import add_noise, new_node, set_prior
 from cumulant.kernels.tree_layout import EXPANDED
 from cumulant.kernels.twins import loop
 
@@ -37,7 +31,7 @@ def gumbel_policy(trees, settings, orders, policy, best, value):  # type: ignore
         value: ``[G]`` float32.
     """
     actions = policy.shape[1]
-    values, added = np.zeros(actions), np.zeros(actions)
+    values, added = np.zeros(actions + LANES), np.zeros(actions + LANES)  # whole lanes are written
     for g in range(policy.shape[0]):
         visits, logit, prior = trees.visits[g, 0], trees.logit[g, 0], trees.prior[g, 0]
         policy[g, :], best[g], value[g] = 0.0, -1, trees.raw[g, 0]
@@ -89,7 +83,7 @@ def puct_policy(trees, settings, orders, policy, value):  # type: ignore[no-unty
     as in ``gumbel_policy``.
     """
     actions = policy.shape[1]
-    values = np.zeros(actions)
+    values = np.zeros(actions + LANES)  # whole lanes are written
     for g in range(policy.shape[0]):
         visits, prior, total = trees.visits[g, 0], trees.prior[g, 0], trees.total[g, 0]
         policy[g, :] = 0.0

@@ -59,6 +59,14 @@ class Wave(NamedTuple):
     """Nodes on the path, ``[L, D]`` int32."""
     actions: Any
     """Actions on the path, ``[L, D]`` int32."""
+    legal: Any
+    """Scratch: which actions are legal in each leaf, ``[L, padded(A)]`` uint8."""
+    active: Any
+    """Scratch: games that a leaf is to be taken from, ``[G]`` int32."""
+    taken: Any
+    """Scratch: how many each of them has given already, ``[G]`` int32."""
+    open: Any
+    """Scratch: rows whose path is not at its end yet, ``[G]`` int32."""
 
 
 class Settings(NamedTuple):
@@ -82,7 +90,7 @@ class Orders(NamedTuple):
     left: Any
     """Simulations that are left, ``[G]`` int32."""
     noise: Any
-    """Gumbel noise of the root's actions, or positive numbers in proportion to Dirichlet noise, ``[G, A]`` float32."""
+    """Gumbel noise of the root's actions, or positive numbers in proportion to Dirichlet noise, ``[G, padded(A)]`` float32."""
     noise_share: Any
     """Share of noise in the root's prior (PUCT), ``[G]`` float32."""
     forced: Any

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from numba import njit
 from reference_search import Reference
 from two_moves import two_moves
 
@@ -13,7 +14,8 @@ from cumulant.engine.search import Search, SearchConfig, halving
 from cumulant.envs.games.lookup import make_game
 from cumulant.envs.games.planning import as_game
 from cumulant.envs.gridworlds import Garnet
-from cumulant.kernels import rules
+from cumulant.kernels import lanes, rules
+from cumulant.kernels.lanes import padded_zeros
 from cumulant.kernels.seen import Seen, Turns
 from cumulant.kernels.tree_layout import ENDED, EXPANDED
 
@@ -270,12 +272,31 @@ def compare_completed_values(kernel, original):
         prior = rng.dirichlet(np.ones(6))
         prior[rng.random(6) < 0.3] = 0.0
         prior[case % 6] = 0.5
+        prior = prior.astype(np.float32)
         visits = rng.integers(0, 4, 6) * (prior > 0) * (case != 7)
         value, node_value = rng.uniform(-1, 1, 6), rng.uniform(-1, 1)
-        out, rescale = np.empty(6), case % 3 != 0
-        kernel((0,) * 6, value, prior, visits, node_value, 0.1, 50.0, rescale, out)
+        rescale, rows = case % 3 != 0, [padded_zeros((6,), kind) for kind in (float, np.float32, np.int32, float)]
+        for row, given in zip(rows, (value, prior, visits)):
+            row[:] = given
+        kernel((0,) * 6, *rows[:3], node_value, 0.1, 50.0, rescale, rows[3])
         tensors = [torch.tensor(x, dtype=torch.float64) for x in (value, prior, visits, [node_value])]
-        np.testing.assert_allclose(out, original(*tensors, 0.1, 50.0, rescale), atol=1e-12)
+        np.testing.assert_allclose(rows[3], original(*tensors, 0.1, 50.0, rescale), atol=1e-12)
+
+
+def compare_exp(kernel, original):
+    """Over all of the range, and below it, where it is as good as nothing."""
+
+    @njit
+    def of_row(x, out):
+        for k in range(0, len(x), lanes.LANES):
+            lanes.store(out, k, kernel(lanes.load(x, k)))
+
+    x = np.concatenate([np.linspace(-700, 699, 20_000), np.linspace(-1e-9, 1, 2_000)])
+    out = np.zeros(len(x))
+    of_row(x, out)
+    np.testing.assert_allclose(out, original(torch.tensor(x)), rtol=1e-11)
+    of_row(np.array([-np.inf, -1e300, -750.0, 0.0, -0.0, 1.0, 2.0, 3.0]), out)
+    np.testing.assert_allclose(out[:8], [0, 0, 0, 1, 1, *np.exp([1, 2, 3])], rtol=1e-11, atol=1e-300)
 
 
 def compare_encode_rows(kernel):
@@ -368,8 +389,9 @@ def turn(game, planes):
 
 
 TWINS = {
-    "cumulant.kernels.tree.puct_score": compare_puct_score,
-    "cumulant.kernels.tree.completed_values": compare_completed_values,
+    "cumulant.kernels.lanes.exp": compare_exp,
+    "cumulant.kernels.selection.puct_score": compare_puct_score,
+    "cumulant.kernels.selection.completed_values": compare_completed_values,
 }
 
 
@@ -378,18 +400,21 @@ def by(check):
 
 
 IN_SEARCH = (
-    "action_values",
-    "choose_puct",
-    "choose_gumbel",
-    "is_proven",
-    "new_node",
-    "plant",
-    "gather",
-    "set_prior",
-    "expand",
+    "selection.action_values",
+    "selection.better",
+    "selection.choose_puct",
+    "selection.choose_gumbel",
+    "selection.is_proven",
+    "tree._descend",
+    "tree.new_node",
+    "tree.plant",
+    "tree.gather",
+    "tree.set_prior",
+    "tree.expand",
+    "tree.advance",
 )
 LOOPS = {
-    **{f"cumulant.kernels.tree.{name}": by(compare_search) for name in IN_SEARCH},
+    **{f"cumulant.kernels.{name}": by(compare_search) for name in IN_SEARCH},
     "cumulant.kernels.tree._back_up": by(compare_waves),
     "cumulant.kernels.tree.add_noise": by(compare_noise),
     "cumulant.kernels.roots.gumbel_policy": by(compare_search),

@@ -18,6 +18,8 @@ _ROWS, _COLUMNS = 6, 7
 _HIGH = _ROWS + 1  # bits of a column
 _BOTTOM = sum(1 << (_HIGH * column) for column in range(_COLUMNS))
 _FULL = _BOTTOM * ((1 << _ROWS) - 1)
+_TOGETHER = sum(1 << (6 * column) for column in range(1, _COLUMNS + 1))
+_BITS = (np.arange(1 << _COLUMNS)[:, None] >> np.arange(_COLUMNS) & 1).astype(np.float32)  # of each number up to 127
 
 
 def make() -> Game:
@@ -98,21 +100,21 @@ def _play(state, action):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _player(state):  # type: ignore[no-untyped-def]
-    rest, odd = state[1], np.int64(0)
-    while rest:
-        rest &= rest - 1
-        odd ^= 1
-    return odd
+    odd = state[1]  # whether the number of stones is: the halves of the word laid on each other, again and again
+    for half in (32, 16, 8, 4, 2, 1):
+        odd ^= odd >> half
+    return odd & 1
 
 
 @njit(cache=True)
 def _encode(state, planes):  # type: ignore[no-untyped-def]
     own, other = state[0], state[0] ^ state[1]
     for row in range(_ROWS):
-        for column in range(_COLUMNS):
-            bit = _HIGH * column + _ROWS - 1 - row
-            planes[0, row, column] = (own >> bit) & 1
-            planes[1, row, column] = (other >> bit) & 1
+        for plane, stones in enumerate((own, other)):
+            # of the bits of a row, which are seven apart, one number: the product has them side by side from bit 42 on
+            bits = ((((stones >> (_ROWS - 1 - row)) & _BOTTOM) * _TOGETHER) >> 42) & 127
+            for column in range(_COLUMNS):
+                planes[plane, row, column] = _BITS[bits, column]
 
 
 @njit(cache=True)
