@@ -136,7 +136,8 @@ def _write(
             if not count:
                 return
             if count <= 0.75 * len(writing):  # moving the cache costs about as much as writing one token
-                kept = live.nonzero()[:, 0]
+                # a multiple of 8: for every other shape of its products the library of a processor keeps code and room
+                kept = live.int().argsort(descending=True, stable=True)[: -(-count // 8) * 8].sort().values
                 writing, token = writing[kept], token[kept]
                 decoder.keep(kept)
         if column + 1 < width + new:

@@ -1,6 +1,7 @@
 """Algorithms that learn from text are algorithms like any other: trained, resumed, shown, compared by the same verbs."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -152,8 +153,24 @@ def test_runs_stand_side_by_side_by_the_figures_that_they_share(cli, finished):
     assert "Bits" in cli("compare", run.run, copy).out
 
 
+def test_an_algorithm_without_a_judge_is_refused_before_it_trains(cli, text):
+    Path("mute.py").write_text(Path(BIGRAMS).read_text().replace("def evaluate(", "def judged("))
+    answer = cli("train", "mute.py", text)
+    assert (answer.code, len(problems(answer))) == (2, 1)
+    assert "has no 'evaluate'" in answer.err
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("wanted", ["", "7"])
+def test_few_shapes_are_kept_unless_the_user_says_otherwise(text, train_one, monkeypatch, wanted):
+    name = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
+    monkeypatch.setenv(name, wanted) if wanted else monkeypatch.delenv(name, raising=False)
+    train_one(BIGRAMS, text, total_steps=1)
+    assert os.environ[name] == (wanted or "20")
+
+
 def test_an_evaluation_that_cannot_be_shown_is_refused():
-    with pytest.raises(UsageError, match="must return its evaluation"):
+    with pytest.raises(UsageError, match="evaluate must return an object"):
         checked(object(), "mine")
     with pytest.raises(NumericsError, match="bits has the value nan"):
         checked({"kind": "text", "figures": {"bits": {"value": float("nan")}}}, "mine")
