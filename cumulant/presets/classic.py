@@ -7,6 +7,34 @@ from cumulant.presets.preset import Preset
 _NORMALISED = {"normalize_advantage": True, "network": {"normalize_obs": True}}
 _A2C_CAR = {**_NORMALISED, "normalize_reward": True, "num_steps": 64, "lam": 0.98}
 
+# Random actions that are kept up find the goal; afterwards its reward is passed back over several steps.
+_OFF_POLICY_CAR = {
+    "total_steps": 60_000,
+    "num_envs": 8,
+    "horizon": 64,
+    "gamma": 0.999,
+    "learning_rate": 1e-3,
+    "batch_size": 128,
+    "updates_per_step": 0.25,
+    "warmup_steps": 30_000,
+    "warmup": "persistent",
+    "polyak": 0.01,
+    "network": {"hidden": (64, 64), "normalize_obs": True},
+    "replay": {"n_step": 5},
+}
+
+_SAC_DISCRETE = {
+    "num_envs": 8,
+    "horizon": 64,
+    "learning_rate": 1e-3,
+    "batch_size": 128,
+    "updates_per_step": 0.25,
+    "polyak": 0.02,
+    "target_entropy": 0.1,
+    "network": {"hidden": (128, 128), "normalize_obs": True},
+    "replay": {"n_step": 5},
+}
+
 PRESETS: dict[tuple[str, str], Preset] = {
     ("dqn", "cartpole"): Preset(
         config={
@@ -214,5 +242,30 @@ PRESETS: dict[tuple[str, str], Preset] = {
         },
         seen="return -83.8 over 5 seeds, interquartile mean (-82.7, -85.4, -84.3, -83.0, -84.0)",
         how="cumulant train dqn Acrobot-v1 --seeds 5",
+    ),
+    ("sac", "acrobot"): Preset(
+        config={**_SAC_DISCRETE, "total_steps": 60_000, "warmup_steps": 10_000, "warmup": "persistent"},
+        seen="return -90.0 over 5 seeds, interquartile mean (-102.0, -88.4, -92.7, -89.1, -88.2)",
+        how="cumulant train sac Acrobot-v1 --seeds 5",
+    ),
+    ("sac", "mountain-car"): Preset(
+        config={**_SAC_DISCRETE, "total_steps": 100_000, "warmup_steps": 40_000, "warmup": "persistent"},
+        seen="return -104.2 over 5 seeds, interquartile mean (-104.2, -105.5, -103.3, -104.0, -104.4)",
+        how="cumulant train sac MountainCar-v0 --seeds 5",
+    ),
+    ("sac", "mountain-car-continuous"): Preset(
+        config=_OFF_POLICY_CAR,
+        seen="return 95.0 over 5 seeds, interquartile mean (95.3, 94.9, 95.1, 93.8, 95.0)",
+        how="cumulant train sac MountainCarContinuous-v0 --seeds 5",
+    ),
+    ("td3", "mountain-car-continuous"): Preset(
+        config=_OFF_POLICY_CAR,
+        seen="return 93.4 over 5 seeds, interquartile mean (93.5, 93.4, 93.2, 93.3, 93.4)",
+        how="cumulant train td3 MountainCarContinuous-v0 --seeds 5",
+    ),
+    ("tqc", "mountain-car-continuous"): Preset(
+        config=_OFF_POLICY_CAR,
+        seen="return 95.0 over 5 seeds, interquartile mean (73.7, 95.0, 95.1, 95.4, 94.7)",
+        how="cumulant train tqc MountainCarContinuous-v0 --seeds 5",
     ),
 }
