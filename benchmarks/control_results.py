@@ -199,6 +199,9 @@ def main() -> None:
     parser.add_argument("--trained", action="store_true", help="only cells that were trained before")
     parser.add_argument("--write", action="store_true", help="write the page")
     args = parser.parse_args()
+    unknown = set(args.only) - {cell.name for suite in args.suite for cell in SUITES[suite]}
+    if unknown:
+        parser.error(f"no such cell in {', '.join(args.suite)}: {', '.join(sorted(unknown))}")
     kept = RESULTS / "control.json"
     found = json.loads(kept.read_text(encoding="utf-8"))
     for cell in (cell for suite in args.suite for cell in SUITES[suite]):

@@ -4,7 +4,7 @@ numba keeps machine code in ``__pycache__`` beside the sources, or in the user's
 neither can, it raises while a module is imported. ``prepare`` finds a place before that. numba also knows code again by the text
 of the function's own file, though one that it calls may have changed in another file: with an upgrade, or in an editor. So the
 names of files with our code tell from which sources it is: from all of them, as they were when the process began that compiled
-it.
+it; what it compiles after an edit is not kept.
 """
 
 from __future__ import annotations
@@ -106,18 +106,27 @@ def _mark_names() -> None:
     if _CACHING not in sys.modules:
         sys.meta_path.insert(0, _OnImport())
         return
+    numba = sys.modules[_CACHING]
 
-    def marked(locator: Any) -> Any:
-        class Marked(locator):
-            def get_disambiguator(self) -> str:
-                file = os.path.abspath(self._py_file)
-                mark = next((mark for package, mark in _marks.items() if file.startswith(package)), "")
-                return f"{super().get_disambiguator()}{mark}"
+    def package_of(cache: Any) -> str:
+        file = os.path.abspath(getattr(cache.locator, "_py_file", ""))
+        return next((package for package in _marks if file.startswith(package)), "")
 
-        return Marked
+    def marked(plain: Callable[..., str]) -> Callable[..., str]:
+        return lambda cache, *names: f"{plain(cache, *names)}{_marks.get(package_of(cache), '')}"
 
-    locators = sys.modules[_CACHING].CacheImpl._locator_classes
-    locators[:] = map(marked, locators)
+    def unless_edited(plain: Callable[..., bool]) -> Callable[..., bool]:
+        def cachable(
+            cache: Any, code: Any
+        ) -> bool:  # an edit before a module was imported is in the code, not in the mark
+            package = package_of(cache)
+            return plain(cache, code) and (not package or mark_of(Path(package)) == _marks[package])
+
+        return cachable
+
+    numba.CacheImpl.get_filename_base = marked(numba.CacheImpl.get_filename_base)
+    for kind in (numba.CompileResultCacheImpl, numba.CodeLibraryCacheImpl):
+        kind.check_cachable = unless_edited(kind.check_cachable)
 
 
 class _OnImport(MetaPathFinder):

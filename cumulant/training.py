@@ -139,7 +139,8 @@ def spare_memory() -> None:
     """Let the library of matrix products keep code and room for few shapes, unless the user has said for how many.
 
     Texts have hundreds of shapes, and each may keep megabytes. Otherwise PPO of the demo has a quarter of a gigabyte more after
-    four updates, and more with each, for 3 % less time. It is read at the first product of the process.
+    four updates, and more with each, for 3 % less time. It is read at the first product of the process, and holds for all that
+    follows in it.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "20")
 

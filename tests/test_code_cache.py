@@ -113,11 +113,12 @@ class MadeUp:
     def edit(self, value):
         (self.package / "envs" / "constant.py").write_text(CONSTANT.format(value=value))
 
-    def start(self):
-        """A process that imports the kernel, and runs it once it is told to."""
+    def start(self, late=False):
+        """A process that imports the kernel, or ``late`` its package only, and runs the kernel once it is told to."""
+        load = "from made_up.kernels.kernel import kernel as k\n"
         code = (
-            f"import sys; sys.path.insert(0, {str(self.found_at)!r})\nfrom made_up.kernels.kernel import kernel as k\n"
-            "print('ready', flush=True); input()\nprint(k(), *map(len, (k.stats.cache_hits, k.stats.cache_misses)))"
+            f"import sys; sys.path.insert(0, {str(self.found_at)!r})\n{'import made_up' if late else load}\n"
+            f"print('ready', flush=True); input()\n{load}print(k(), *map(len, (k.stats.cache_hits, k.stats.cache_misses)))"
         )
         words = {"env": self.environment, "stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         process = subprocess.Popen([sys.executable, "-c", code], **words)
@@ -156,6 +157,28 @@ def test_what_a_process_compiles_that_began_before_an_edit_is_not_run(tmp_path, 
     said = [made_up.run(process) for process in ((new, old) if new_one_first else (old, new))]
     assert sorted(said) == [[1, 0, 1], [2, 0, 1]]
     assert made_up.run() == [2, 1, 0]
+
+
+def test_what_is_imported_after_an_edit_is_not_kept_as_from_before(tmp_path):
+    made_up = MadeUp(tmp_path)
+    made_up.edit(1)
+    early = made_up.start(late=True)
+    made_up.edit(2)
+    assert made_up.run(early) == [2, 0, 1]
+    assert not made_up.files()
+    made_up.edit(1)
+    assert made_up.run() == [1, 0, 1]
+    assert made_up.run() == [1, 1, 0]
+
+
+def test_places_that_the_user_chooses_by_class_are_marked_too(tmp_path):
+    made_up = MadeUp(tmp_path)
+    made_up.environment["NUMBA_CACHE_LOCATOR_CLASSES"] = "InTreeCacheLocator"
+    said = []
+    for value in (1, 1, 2):
+        made_up.edit(value)
+        said.append(made_up.run())
+    assert said == [[1, 0, 1], [1, 1, 0], [2, 0, 1]]
 
 
 def test_code_of_others_is_kept_as_ever(tmp_path):

@@ -135,9 +135,9 @@ def _write(
             count = int(live.sum())
             if not count:
                 return
-            if count <= 0.75 * len(writing):  # moving the cache costs about as much as writing one token
-                # a multiple of 8: for every other shape of its products the library of a processor keeps code and room
-                kept = live.int().argsort(descending=True, stable=True)[: -(-count // 8) * 8].sort().values
+            size = -(-count // 8) * 8  # for every other shape of its products a processor's library keeps code and room
+            if size <= 0.75 * len(writing):  # moving the cache costs about as much as writing one token
+                kept = live.int().argsort(descending=True, stable=True)[:size].sort().values
                 writing, token = writing[kept], token[kept]
                 decoder.keep(kept)
         if column + 1 < width + new:

@@ -32,10 +32,9 @@ class Persistence:
 
     def choose(self, q: np.ndarray, epsilon: float, noise: np.ndarray, action: np.ndarray) -> None:
         """Write the actions to take, ``[B]``, by values and Gumbel noise, ``[B, A]`` each; a forbidden one (-inf) is given up."""
-        begins, length = 1.0 - torch.rand(2, len(action), generator=self.generator, dtype=torch.float64).numpy()
-        begin = (self.left <= 0) & (begins <= epsilon)
+        begins, share = 1.0 - torch.rand(2, len(action), generator=self.generator, dtype=torch.float64).numpy()
         choose_by(q, 1.0, noise, action)
-        self.action[begin], self.left[begin] = action[begin], 1.0 / length[begin]
+        self._begin((self.left <= 0) & (begins <= epsilon), action, share)
         choose_by(q, 0.0, noise, action)
         keep = (self.left > 0) & np.isfinite(q[np.arange(len(q)), self.action])
         action[keep] = self.action[keep]
@@ -48,13 +47,17 @@ class Persistence:
             drawn: A random action of every environment.
             allowed: Discrete actions that may be taken, bool ``[B, A]``; what is kept up and forbidden now is given up.
         """
-        length = 1.0 - torch.rand(len(drawn), generator=self.generator, dtype=torch.float64).numpy()
+        share = 1.0 - torch.rand(len(drawn), generator=self.generator, dtype=torch.float64).numpy()
         begin = self.left <= 0
         if allowed is not None:
             begin |= ~allowed[np.arange(len(drawn)), self.action]
-        self.action[begin], self.left[begin] = drawn[begin], 1.0 / length[begin]
+        self._begin(begin, drawn, share)
         self.left -= 1
         return self.action.copy()
+
+    def _begin(self, begin: np.ndarray, action: np.ndarray, share: np.ndarray) -> None:
+        """Keep actions up from now on where they begin, for lengths that follow from numbers drawn from (0, 1], ``[B]``."""
+        self.action[begin], self.left[begin] = action[begin], 1.0 / share[begin]
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """What is kept up, and for how long; the generator belongs to the run."""

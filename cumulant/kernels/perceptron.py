@@ -175,5 +175,6 @@ def rmsprop(vector, grad, square, learning_rate, decay, eps):  # type: ignore[no
     """Take a step of RMSProp whose running mean square keeps ``decay``; all arrays are ``[P]``."""
     keep, size, small = F32(decay), F32(learning_rate), F32(eps)
     for p in range(vector.shape[0]):
-        square[p] = keep * square[p] + (ONE - keep) * grad[p] * grad[p]
+        a = keep * square[p] + (ONE - keep) * grad[p] * grad[p]
+        square[p] = ZERO if a < _TINY else a  # see ``adam``
         vector[p] -= size * grad[p] / (np.sqrt(square[p]) + small)

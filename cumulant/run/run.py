@@ -15,6 +15,7 @@ cut off and written again. Times are not deterministic, so they live in a file o
 from __future__ import annotations
 
 import contextlib
+import gc
 import hashlib
 import json
 import math
@@ -99,6 +100,7 @@ class Run:
     def forget(self) -> None:
         """Let go of what is tracked, once the last iteration is over: what is judged next may need the memory."""
         self._parts.clear()
+        gc.collect()  # modules hold one another
 
     def rng(self, name: str, device: str | torch.device = "cpu") -> torch.Generator:
         """Return the named generator of this run; the same seed and name always give the same numbers."""

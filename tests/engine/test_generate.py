@@ -1,5 +1,7 @@
 """Generation against transformers' own, and what a completion promises."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -45,8 +47,8 @@ def write(model, asked, seed=0, **options):
 
 
 def test_greedy_tokens_are_those_of_transformers(model, theirs):
-    asked = prompts(12)
-    answer = write(model, asked, temperature=0.0, batch_size=5)
+    asked = prompts(40)
+    answer = write(model, asked, temperature=0.0, batch_size=28)
     ended = 0
     for prompt, mine, stopped in zip(asked, answer.tokens(), answer.stopped.tolist()):
         ids = torch.tensor([prompt])
@@ -61,7 +63,21 @@ def test_greedy_tokens_are_those_of_transformers(model, theirs):
         expected = whole[0, len(prompt) :].tolist()
         assert mine + [END] * stopped == expected
         ended += stopped
-    assert 0 < ended < 12  # both kinds of end were compared
+    assert 0 < ended < 40  # both kinds of end were compared
+
+
+def test_what_has_ended_is_dropped_in_eights_and_only_where_that_saves_a_quarter(model, monkeypatch):
+    held, decoder = [64], type(model.decoder())
+    keep = decoder.keep
+
+    def noted(self, rows):
+        held.append(len(rows))
+        keep(self, rows)
+
+    monkeypatch.setattr(decoder, "keep", noted)
+    write(model, prompts(64))
+    assert len(held) > 1
+    assert all(size % 8 == 0 and size <= 0.75 * before for before, size in itertools.pairwise(held))
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])

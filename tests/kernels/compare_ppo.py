@@ -297,6 +297,9 @@ def compare_rmsprop(kernel, original):
     for found in (vector, parameter.detach().numpy()):
         np.testing.assert_allclose(found, flat.parameter.detach(), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(square, optimizer.square, rtol=1e-5)
+    square[:] = np.finfo(np.float32).tiny
+    kernel(vector, np.zeros_like(vector), square, 0.01, 0.95, 1e-5)
+    assert not square.any()
 
 
 def compare_shuffle(kernel, original):

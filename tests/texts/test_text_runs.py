@@ -161,6 +161,20 @@ def test_an_algorithm_without_a_judge_is_refused_before_it_trains(cli, text):
     assert not Path("runs").exists()
 
 
+def test_the_training_s_memory_is_free_when_its_model_is_judged(text, train_one):
+    code = Path(BIGRAMS).read_text()
+    code = code.replace(
+        "    run.track(",
+        "    circle = [table]\n    circle.append(circle)\n    HELD.append(weakref.ref(table))\n    run.track(",
+    )
+    code = code.replace(
+        "def evaluate(config, directory):\n",
+        "HELD = []\n\n\ndef evaluate(config, directory):\n    assert HELD.pop()() is None\n",
+    )
+    Path("weak.py").write_text(code.replace("import torch\n", "import weakref\n\nimport torch\n", 1))
+    train_one("weak.py", text, total_steps=1)
+
+
 @pytest.mark.parametrize("wanted", ["", "7"])
 def test_few_shapes_are_kept_unless_the_user_says_otherwise(text, train_one, monkeypatch, wanted):
     name = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
