@@ -50,6 +50,8 @@ NOTES = """## Where we are below, and what is missing
   Breakout, by half on Freeway, by a fifth on Space Invaders. Convolutions took Asterix from 1.6 to 5.6, but Breakout from 10.5
   to 6.5 (three seeds), and with them Freeway is a matter of luck (17, 21 and 60 on three seeds; 30 on each of five without).
   Seaquest is learned badly. Random play: Asterix 0.5, Breakout 0.5, Freeway 0.1, Seaquest 0.1, Space Invaders 2.7.
+- MinAtar with REINFORCE and SAC: Asterix and Seaquest are as good as not learned by either, after 2,000,000 and 40,000 steps.
+  SAC on Space Invaders was not run.
 - MinAtar with A2C and DQN: budgets of half a minute and of a minute of one core a seed. Asterix is as good as not learned by
   either (1.0 over 5 seeds after 500,000 steps, 0.7 over 3 after 150,000), nor is Seaquest by A2C (0.5 over 5 seeds), so there is
   no preset; DQN on Seaquest ended at 0.4 (3 seeds, 150,000 steps). The source of the games (Young & Tian 2019) gives curves over

@@ -51,6 +51,32 @@ _DQN_MINATAR = {
     "eval_episodes": 20,
 }
 
+_REINFORCE_MINATAR = {
+    "total_steps": 2_000_000,
+    "num_envs": 64,
+    "horizon": 128,
+    "learning_rate": 5e-3,
+    "entropy_coef": 0.01,
+    "normalize_advantage": True,
+    "network": {"net": "mlp"},
+    "eval_episodes": 50,
+}
+
+_SAC_MINATAR = {
+    "total_steps": 40_000,
+    "num_envs": 16,
+    "horizon": 64,
+    "learning_rate": 5e-4,
+    "batch_size": 128,
+    "updates_per_step": 0.25,
+    "warmup_steps": 5000,
+    "polyak": 0.01,
+    "target_entropy": 0.1,
+    "network": {"net": "mlp", "hidden": (256, 128)},
+    "replay": {"n_step": 3},
+    "eval_episodes": 20,
+}
+
 
 def _minatar(
     algo: str, game: str, config: Mapping[str, Any], seen: str, seeds: int = 5
@@ -91,4 +117,42 @@ PRESETS: dict[tuple[str, str], Preset] = {
     **_minatar("dqn", "breakout", _DQN_MINATAR, "return 10.3 over 3 seeds (10.7, 10.2, 10.1)", 3),
     **_minatar("dqn", "space-invaders", _DQN_MINATAR, "return 28.0 over 3 seeds (23.0, 27.8, 33.2)", 3),
     **_minatar("dqn", "freeway", _DQN_MINATAR, "return 24.7 over 3 seeds (23.2, 22.2, 28.8)", 3),
+    **_minatar(
+        "reinforce",
+        "asterix",
+        _REINFORCE_MINATAR,
+        "return 0.8 over 5 seeds, interquartile mean (0.8, 1.0, 0.8, 0.7, 0.7)",
+    ),
+    **_minatar(
+        "reinforce",
+        "breakout",
+        _REINFORCE_MINATAR,
+        "return 4.9 over 5 seeds, interquartile mean (4.9, 4.7, 5.0, 4.8, 5.0)",
+    ),
+    **_minatar(
+        "reinforce",
+        "freeway",
+        _REINFORCE_MINATAR,
+        "return 22.7 over 5 seeds, interquartile mean (23.9, 9.8, 23.0, 21.1, 25.0)",
+    ),
+    **_minatar(
+        "reinforce",
+        "seaquest",
+        _REINFORCE_MINATAR,
+        "return 0.6 over 5 seeds, interquartile mean (0.6, 0.3, 0.6, 0.6, 0.6)",
+    ),
+    **_minatar(
+        "reinforce",
+        "space-invaders",
+        _REINFORCE_MINATAR,
+        "return 5.3 over 5 seeds, interquartile mean (3.0, 7.8, 9.0, 3.0, 5.2)",
+    ),
+    **_minatar("sac", "asterix", _SAC_MINATAR, "return 0.7 over 5 seeds, interquartile mean (0.6, 0.7, 0.6, 0.7, 0.7)"),
+    **_minatar(
+        "sac", "breakout", _SAC_MINATAR, "return 6.6 over 5 seeds, interquartile mean (6.5, 6.3, 7.6, 6.3, 7.0)"
+    ),
+    **_minatar("sac", "freeway", _SAC_MINATAR, "return 4.5 over 5 seeds, interquartile mean (1.6, 0.4, 7.7, 6.1, 5.8)"),
+    **_minatar(
+        "sac", "seaquest", _SAC_MINATAR, "return 0.5 over 5 seeds, interquartile mean (0.3, 0.5, 0.4, 0.6, 0.6)"
+    ),
 }
