@@ -74,7 +74,7 @@ def timed(preset: str, folder: Path) -> dict[str, Any]:
 def main() -> None:
     """Time the presets."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--presets", nargs="+", default=["ci", "scratch", "demo"])
+    parser.add_argument("--presets", nargs="*", default=["ci", "scratch", "demo"])
     parser.add_argument("--write", action="store_true", help="write benchmarks/results/align_time.md")
     options = parser.parse_args()
     rows = []

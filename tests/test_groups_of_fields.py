@@ -43,7 +43,7 @@ def test_a_field_of_a_group_may_be_given_by_its_own_name(preset):
 
 def test_the_rest_of_a_group_is_the_default_of_the_algorithm():
     """SAC's networks have another activation than networks have by default, and its replay another capacity."""
-    config = api.make_spec("sac", "Acrobot-v1", hidden=(7,), replay={"n_step": 3})["config"]
+    config = api.make_spec("sac", "warfarin", hidden=(7,), replay={"n_step": 3})["config"]
     assert config["network"] == to_dict(sac.NetworkConfig(hidden=(7,), activation="relu"))
     assert config["replay"] == to_dict(sac.ReplayConfig(n_step=3, capacity=1_000_000))
 

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "benchmarks"
 CASES = {
     "align_results.py": ["--out", mkdtemp()],
+    "align_time.py": ["--presets"],  # each takes a minute and more
     "alphazero_results.py": ["--finished", "--runs", mkdtemp()],
     "control_results.py": ["--only", "reinforce/cartpole", "--seeds", "2", "--steps", "600", "--out", mkdtemp()],
     "ppo_cartpole.py": ["--repeats", "1", "--steps", "2048"],
@@ -52,6 +53,22 @@ def test_every_timed_benchmark_is_run_here():
     texts = {path.name: path.read_text(encoding="utf-8") for path in FOLDER.glob("*.py")}
     scripts = {name for name, text in texts.items() if "from measure import" in text and "__main__" in text}
     assert scripts == {case.split()[0] for case in CASES}
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="Linux only")
+def test_the_memory_of_a_command_is_that_of_all_it_has_started(monkeypatch):
+    assert "GB, all processes" in run("align_time.py")
+    monkeypatch.syspath_prepend(str(FOLDER))
+    from align_time import family_memory
+
+    grab = "x = b'1' * 50_000_000; print(1, flush=True); input()"
+    child = f"import subprocess, sys; sys.exit(subprocess.call([sys.executable, '-c', {grab!r}]))"
+    words = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", child], **words) as process:
+        process.stdout.readline()
+        used = family_memory(process.pid)
+        process.communicate("\n")
+    assert 0.05 < used < 0.15
 
 
 def test_ppo_cartpole_says_how_to_get_the_peers(tmp_path):
