@@ -33,6 +33,8 @@ class _Soft:
 
     update: Any  # of the kernels; so many arguments, some of them in tuples, are beyond the type checker
     own: tuple[int, ...] = ()  # what it is told of the algorithm's own options
+    room: tuple[np.ndarray, ...]  # to write in, whatever the number of transitions
+    targets = 0  # how many more arrays with a number for every transition
 
     def __init__(
         self,
@@ -56,13 +58,9 @@ class _Soft:
             *vectors(actor), *vectors(critics), self.slow.detach().numpy(), *vectors(price), actor.steps,
             float(actor.learning_rate), float(actor.eps), self.polyak, learned, float(self.entropy_wanted or 0.0), *self.own,
             *self.towers.shapes, *self.towers.arrays(batch), next_noise.numpy(), noise.numpy(), *self.towers.actor_blocks,
-            *self.rooms(count), *self.towers.grads, error, measured,
+            *self.room, *np.empty((self.targets, count), np.float32), *self.towers.grads, error, measured,
         )  # fmt: skip
         return measured, error
-
-    def rooms(self, count: int) -> tuple[np.ndarray, ...]:
-        """Return what ``update`` is given to write in for so many transitions."""
-        raise NotImplementedError
 
 
 class CompiledSAC(_Soft):
@@ -78,15 +76,12 @@ class CompiledSAC(_Soft):
     """
 
     update = staticmethod(sac.update)
+    targets = 1
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         blocks, worth = self.towers.critic_blocks(3), room(int(self.towers.shapes[2][0]))
-        self._room = blocks[:2], blocks[2], worth, room(1)[0]
-
-    def rooms(self, count: int) -> tuple[np.ndarray, ...]:
-        """Return what ``sac.update`` is given to write in."""
-        return *self._room, np.empty(count, np.float32)
+        self.room = blocks[:2], blocks[2], worth, room(1)[0]
 
 
 class CompiledTQC(_Soft):
@@ -104,8 +99,4 @@ class CompiledTQC(_Soft):
         starts, _, sizes, _ = self.towers.shapes
         num_critics, num_inputs, num_quantiles = len(starts), int(sizes[0]), int(sizes[-1])
         self.own = (num_critics * (num_quantiles - drop),)
-        self._room = *self.towers.critic_blocks(2), room(num_inputs), *room(3), room(num_critics * num_quantiles)
-
-    def rooms(self, count: int) -> tuple[np.ndarray, ...]:
-        """Return what ``tqc.update`` is given to write in."""
-        return self._room
+        self.room = *self.towers.critic_blocks(2), room(num_inputs), *room(3), room(num_critics * num_quantiles)

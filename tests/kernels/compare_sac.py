@@ -6,7 +6,6 @@ from towers import ACTIONS, COUNT, OBS, PRICE, Case, assert_gradient, rows
 
 from cumulant.algos import sac as original_sac
 from cumulant.kernels.critics import ENTROPY, POLICY
-from cumulant.maths.soft import temperature_loss
 from cumulant.maths.value import value_loss
 from cumulant.nn.backward import frozen
 from cumulant.nn.flat import FlatAdam
@@ -74,18 +73,7 @@ def compare_update(kernel):
             )  # fmt: skip
             q = theirs.critics(theirs.batch.obs, theirs.batch.action)
             loss = theirs.mean_loss(value_loss(q, targets_of(theirs).expand(2, -1)))
-            theirs.flats[1].zero_grad()
-            loss.backward()
-            optimizers[1].step()
-            loss, entropy = policy_loss_of(theirs)
-            theirs.flats[0].zero_grad()
-            loss.mean().backward()
-            optimizers[0].step()
-            if learned:
-                theirs.flats[3].zero_grad()
-                temperature_loss(theirs.temperature.log, entropy, -2.0).mean().backward()
-                optimizers[2].step()
-            theirs.flats[2].parameter.data.lerp_(theirs.flats[1].parameter.data, 0.1)
+            theirs.soft_update(optimizers, loss, policy_loss_of, learned)
         for mine_, other in zip(case.vectors(), theirs.vectors()):
             np.testing.assert_allclose(mine_, other, rtol=1e-3, atol=5e-5)
         assert (price == np.float32(np.log(np.float32(PRICE)))).all() == (not learned)

@@ -8,7 +8,7 @@ from cumulant.algos import tqc as original_tqc
 from cumulant.kernels.critics import CRITIC, ENTROPY, POLICY, VALUE
 from cumulant.kernels.perceptron import BLOCK
 from cumulant.maths.distributional import quantile_huber_loss
-from cumulant.maths.soft import sac_policy_loss, temperature_loss
+from cumulant.maths.soft import sac_policy_loss
 from cumulant.nn.backward import frozen
 from cumulant.nn.flat import FlatAdam
 
@@ -149,19 +149,8 @@ def compare_update(kernel):
                 error, measured,
             )  # fmt: skip
             loss, _, wrong = critic_loss_of(theirs, shape[2])
-            theirs.flats[1].zero_grad()
-            loss.backward()
-            optimizers[1].step()
             np.testing.assert_allclose(error, wrong, rtol=1e-4, atol=1e-4)
-            loss, entropy = policy_loss_of(theirs)
-            theirs.flats[0].zero_grad()
-            loss.mean().backward()
-            optimizers[0].step()
-            if learned:
-                theirs.flats[3].zero_grad()
-                temperature_loss(theirs.temperature.log, entropy, -2.0).mean().backward()
-                optimizers[2].step()
-            theirs.flats[2].parameter.data.lerp_(theirs.flats[1].parameter.data, 0.1)
+            theirs.soft_update(optimizers, loss, policy_loss_of, learned)
         for mine_, other in zip(case.vectors(), theirs.vectors()):
             np.testing.assert_allclose(mine_, other, rtol=1e-3, atol=5e-5)
         assert (price == np.float32(np.log(np.float32(PRICE)))).all() == (not learned)

@@ -6,6 +6,7 @@ from gymnasium import spaces
 
 from cumulant.data.replay import Transitions
 from cumulant.kernels.perceptron import BLOCK, RELU, TANH
+from cumulant.maths.soft import temperature_loss
 from cumulant.nn.actor import Actor, Temperature
 from cumulant.nn.flat import Flat
 from cumulant.nn.q_critic import QCritics
@@ -75,6 +76,21 @@ class Case:
 
     def block(self):
         return np.full((self.critic_sizes.sum(), BLOCK), np.nan, np.float32)
+
+    def soft_update(self, optimizers, critic_loss, policy_loss_of, learned):
+        """Take an update as ``algos.sac`` and ``algos.tqc`` do: critics, policy, temperature if it is learned, slower copies."""
+        self.flats[1].zero_grad()
+        critic_loss.backward()
+        optimizers[1].step()
+        loss, entropy = policy_loss_of(self)
+        self.flats[0].zero_grad()
+        loss.mean().backward()
+        optimizers[0].step()
+        if learned:
+            self.flats[3].zero_grad()
+            temperature_loss(self.temperature.log, entropy, -2.0).mean().backward()
+            optimizers[2].step()
+        self.flats[2].parameter.data.lerp_(self.flats[1].parameter.data, 0.1)
 
     def mean_loss(self, loss):
         """The sum over critics of their mean losses ``[N, M]``, each counting what it should."""
