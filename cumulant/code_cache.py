@@ -1,4 +1,4 @@
-"""Where compiled code is kept between processes, and what is said when there is something to compile.
+"""Where compiled code is kept between processes, how wide its registers are, and what is said when there is something to compile.
 
 numba keeps machine code in ``__pycache__`` beside the sources, or in the user's cache folder where those cannot be written; where
 neither can, it raises while a module is imported. ``prepare`` finds a place before that. numba also knows code again by the text
@@ -107,6 +107,7 @@ def _mark_names() -> None:
         sys.meta_path.insert(0, _OnImport())
         return
     numba = sys.modules[_CACHING]
+    _use_wide_registers(sys.modules["numba.core.config"])
 
     def package_of(cache: Any) -> str:
         file = os.path.abspath(getattr(cache.locator, "_py_file", ""))
@@ -127,6 +128,27 @@ def _mark_names() -> None:
     numba.CacheImpl.get_filename_base = marked(numba.CacheImpl.get_filename_base)
     for kind in (numba.CompileResultCacheImpl, numba.CodeLibraryCacheImpl):
         kind.check_cachable = unless_edited(kind.check_cachable)
+
+
+def _use_wide_registers(config: Any) -> None:
+    """Let numba use the widest registers, unless the user has told it what the processor has (NUMBA_CPU_FEATURES)."""
+    if config.CPU_FEATURES is None and config.ENABLE_AVX:
+        from llvmlite import binding
+
+        with contextlib.suppress(RuntimeError):  # LLVM does not know this processor, and numba names no features either
+            config.CPU_FEATURES = widened(binding.get_host_cpu_features().flatten())
+
+
+def widened(features: str) -> str | None:
+    """Return a processor's features with registers of 512 bits where they pay, None if what numba does is right.
+
+    LLVM takes no more than 256 bits on Intel's processors with AVX-512, because the first of them lowered their clock for more.
+    Those with bfloat16 do not: PPO on CartPole is 7 % faster there, and nothing that was tried is slower.
+
+    >>> widened("+avx512f,+avx512bf16"), widened("+avx512f,-avx512bf16")
+    ('+avx512f,+avx512bf16,-prefer-256-bit', None)
+    """
+    return f"{features},-prefer-256-bit" if "+avx512bf16" in features.split(",") else None
 
 
 class _OnImport(MetaPathFinder):

@@ -60,6 +60,7 @@ def train_one(
             learned = module.train(config, run)
             if catalogue.is_text(module):  # it has saved its model, which is judged as befits its stage
                 run.forget()
+                hand_back_memory()
                 evaluation = checked(module.evaluate(config, directory), spec["algo"])
             else:
                 if catalogue.is_game(module):
@@ -143,6 +144,14 @@ def spare_memory() -> None:
     follows in it.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "20")
+
+
+def hand_back_memory() -> None:
+    """Give what this process has freed back to the system, of which it keeps much in pieces; with glibc only."""
+    import ctypes
+
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @contextmanager

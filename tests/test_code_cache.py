@@ -10,7 +10,7 @@ import numba
 import pytest
 
 import cumulant
-from cumulant.code_cache import mark_of, prepare, saying
+from cumulant.code_cache import mark_of, prepare, saying, widened
 
 
 @pytest.fixture
@@ -244,3 +244,16 @@ def test_the_second_process_finds_what_the_first_compiled(tmp_path):
     assert "compiling for this processor, the first time only" in said[0]
     assert "compiled " in said[0]
     assert "compil" not in said[1].replace("engine: compiled", "")
+
+
+@pytest.mark.parametrize("told", [None, "+avx2"])
+def test_wide_registers_are_used_unless_the_user_has_named_features(told):
+    """In a process of its own, because numba asks once; what this processor has, LLVM says."""
+    code = "import cumulant, llvmlite.binding as b, cumulant.kernels.products, numba.core.config as c\n"
+    code += "print(c.CPU_FEATURES); print(b.get_host_cpu_features().flatten())"
+    environment = {key: value for key, value in os.environ.items() if key != "NUMBA_CPU_FEATURES"}
+    environment |= {"NUMBA_CPU_FEATURES": told} if told else {}
+    found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    asked, host = found.stdout.split()
+    assert asked == (told or str(widened(host)))
+    assert widened("+avx512f,+avx512bf16") == "+avx512f,+avx512bf16,-prefer-256-bit"

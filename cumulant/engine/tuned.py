@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from cumulant.engine.generate import Completions, generate
-from cumulant.nn.causal_lm import load_model, save_model
+from cumulant.nn.causal_lm import load_model, save_model, share_equal
 from cumulant.nn.hub_model import recomputing
 from cumulant.nn.token_logp import token_logp
 from cumulant.run.config import require
@@ -128,6 +128,7 @@ class Tuned:
         """Load what a run has saved, and the reference that it started from."""
         model, tokenizer = load_model(directory, config.precision)
         reference, _ = load_model(config.model, config.precision)
+        share_equal(reference, model)
         return cls(model.to(device).requires_grad_(False), tokenizer, reference.to(device).requires_grad_(False))
 
     @property

@@ -89,9 +89,21 @@ def load_model(
     files = weight_files(folder)
     if not files and generator is not None:
         return Llama(shape, generator).to(dtype), tokenizer
-    model = Llama(shape).to(dtype)
+    model = Llama.unfilled(shape, dtype)
     read_weights(model, _need(files, folder))
     return model, tokenizer
+
+
+def share_equal(model: nn.Module, other: nn.Module) -> None:
+    """Let a model use another one's memory for the weights that are the same in both, to be read only from now on.
+
+    Of a model that was tuned in its upper half, and the one that it was tuned from, that is more than the half.
+    """
+    known = dict(other.named_parameters())
+    for name, own in model.named_parameters():
+        like = known.get(name)
+        if like is not None and (like.dtype, like.device) == (own.dtype, own.device) and torch.equal(own, like):
+            own.data = like.data
 
 
 def find_folder(path: str | Path) -> Path:

@@ -184,7 +184,7 @@ def load_gguf(path: str | Path, dtype: torch.dtype = torch.float32) -> tuple[Lla
     """
     file = read_gguf(path)
     tokenizer = gguf_tokenizer(file)
-    model = Llama(gguf_config(file, tokenizer)).to(dtype)
+    model = Llama.unfilled(gguf_config(file, tokenizer), dtype)
     wanted = dict(model.named_parameters())
     names = {name: _our_name(name) for name in file.tensors}
     if set(names.values()) - {None} != set(wanted):

@@ -160,7 +160,7 @@ class Llama(nn.Module):
 
     Args:
         config: Its shape.
-        generator: Source of the initial weights; without one they stay undefined until they are loaded.
+        generator: Source of the initial weights; without one they stay undefined until they are loaded (see ``unfilled``).
 
     Attributes:
         checkpointing: Whether to keep only what enters each layer for the backward pass and compute the rest again: less
@@ -182,6 +182,13 @@ class Llama(nn.Module):
         self._join()
         if generator is not None:
             self.draw(generator)
+
+    @classmethod
+    def unfilled(cls, config: LlamaConfig, dtype: torch.dtype) -> Llama:
+        """Return a model to load weights into, which were never there in float32: that would leave holes in the memory."""
+        with torch.device("meta"):
+            model = cls(config)
+        return model.to(dtype).to_empty(device="cpu")
 
     def _apply(self, *args: Any, **kwargs: Any) -> Llama:
         """Move or convert all parameters, then join again what that took apart."""

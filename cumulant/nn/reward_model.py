@@ -190,7 +190,7 @@ def load_reward_model(path: str | Path, precision: str = "auto") -> tuple[Reward
         raise UsageError(f"{folder / 'config.json'} names no pad_token_id, which says where the score is read")
     if not (files := weight_files(folder)):
         raise UsageError(f"{folder} holds no weights: model.safetensors is missing")
-    body = Llama(dataclasses.replace(shape, tie_word_embeddings=True)).to(pick_dtype(precision))
+    body = Llama.unfilled(dataclasses.replace(shape, tie_word_embeddings=True), pick_dtype(precision))
     model = RewardModel(body, shape.pad_token_id)
     read_weights(model, files)
     return model, load_tokenizer(folder)

@@ -72,10 +72,13 @@ class _Models:
 
     def open(self, path: str) -> tuple[Any, Any]:
         """Return a language model and its tokenizer."""
-        from cumulant.nn.causal_lm import load_model
+        from cumulant.nn.causal_lm import load_model, share_equal
 
         if path not in self._known:
-            self._known[path] = load_model(path)
+            model, tokenizer = load_model(path)
+            for known, _ in self._known.values():
+                share_equal(model, known)
+            self._known[path] = model, tokenizer
         return self._known[path]
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cumulant.errors import ConfigError, StorageError, UsageError
-from cumulant.nn.causal_lm import HubModel, load_model, pick_dtype, save_model
+from cumulant.nn.causal_lm import HubModel, load_model, pick_dtype, save_model, share_equal
 from cumulant.nn.llama import Llama, LlamaConfig
 
 transformers = pytest.importorskip("transformers")
@@ -45,6 +45,30 @@ def test_a_saved_model_loads_in_plain_transformers_and_back(tmp_path, tied, dtyp
     assert theirs.generation_config.eos_token_id == 0
     assert theirs.generation_config.pad_token_id == 1
     assert sorted(p.name for p in tmp_path.iterdir()) == ["model"]  # nothing temporary is left
+
+
+def test_what_two_models_have_in_common_is_in_memory_once():
+    tuned, reference, ids = small(), small(), torch.arange(20)[None]
+    with torch.no_grad():
+        tuned.model.layers[1].self_attn.k_proj.weight.mul_(2.0)
+        before = [model.hidden(ids) for model in (tuned, reference)]
+        share_equal(tuned, reference)
+        assert all(torch.equal(model.hidden(ids), was) for model, was in zip((tuned, reference), before))
+    shared = {
+        name
+        for (name, own), like in zip(tuned.named_parameters(), reference.parameters())
+        if own.data_ptr() == like.data_ptr()
+    }
+    assert {name for name, _ in tuned.named_parameters()} - shared == {"model.layers.1.self_attn.k_proj.weight"}
+    lower = tuned.model.layers[0].weights()
+    assert lower.qkv.data_ptr() == reference.model.layers[0].weights().qkv.data_ptr()  # still one block, not a copy
+
+
+def test_models_of_other_formats_share_nothing():
+    coarse, exact = small().to(torch.bfloat16), small()
+    share_equal(coarse, exact)
+    assert coarse.head.dtype == torch.bfloat16
+    assert coarse.head.data_ptr() != exact.head.data_ptr()
 
 
 def test_what_transformers_saves_loads_here(tmp_path):
