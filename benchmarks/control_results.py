@@ -46,16 +46,14 @@ NOTES = """## Where we are below, and what is missing
 - MountainCarContinuous: REINFORCE finds the goal on three seeds of five and stands still on two; TQC is at 74 on one of five.
   Half of the steps of SAC, TD3 and TQC there, and two fifths of SAC's on MountainCar, are random actions that are kept up
   (`--warmup persistent`), which is how they find the goal.
-- MinAtar: PPO is below what gymnax reports for ten times the steps on its own copies of the games: by two thirds on Asterix and
-  Breakout, by half on Freeway, by a fifth on Space Invaders. Convolutions took Asterix from 1.6 to 5.6, but Breakout from 10.5
-  to 6.5 (three seeds), and with them Freeway is a matter of luck (17, 21 and 60 on three seeds; 30 on each of five without).
-  Seaquest is learned badly. Random play: Asterix 0.5, Breakout 0.5, Freeway 0.1, Seaquest 0.1, Space Invaders 2.7.
-- MinAtar with REINFORCE and SAC: Asterix and Seaquest are as good as not learned by either, after 2,000,000 and 40,000 steps.
-  SAC on Space Invaders was not run.
-- MinAtar with A2C and DQN: budgets of half a minute and of a minute of one core a seed. Asterix is as good as not learned by
-  either (1.0 over 5 seeds after 500,000 steps, 0.7 over 3 after 150,000), nor is Seaquest by A2C (0.5 over 5 seeds), so there is
-  no preset; DQN on Seaquest ended at 0.4 (3 seeds, 150,000 steps). The source of the games (Young & Tian 2019) gives curves over
-  5 million frames and no numbers, so nothing stands beside these rows.
+- MinAtar: PPO is below what gymnax reports for ten times the steps on its own copies of the games: by four fifths on Asterix,
+  by two thirds on Breakout, by half on Freeway, by a fifth on Space Invaders. Asterix is a matter of luck: 2.2, 2.1, 2.3, 6.6 and
+  3.9 here, and 5.4, 2.6, 5.8 and 6.7 on another processor, whose last bits differ. Convolutions took it from 1.6, but Breakout
+  from 10.5 to 6.5 (three seeds), and with them Freeway is a matter of luck (17, 21 and 60 on three seeds; 30 on each of five
+  without). Seaquest is learned badly. Random play: Asterix 0.5, Breakout 0.5, Freeway 0.1, Seaquest 0.1, Space Invaders 2.7.
+- MinAtar with the others: budgets of half a minute (A2C), of one to two minutes (SAC, DQN) and of one (REINFORCE) of one core a
+  seed. Asterix and Seaquest are as good as not learned by any of the four. The source of the games (Young & Tian 2019) gives
+  curves over 5 million frames and no numbers, so nothing stands beside these rows.
 - Atari: no game was trained to a result. At 740 steps per CPU second (`ppo_pong.md`) a million steps of Pong are 23 minutes.
 - walker-walk (SAC) is two seeds, FetchReach two, Hopper and Walker2d three.
 - The seconds are of a machine that was busy with other work, up to eight processes to a core.
