@@ -95,6 +95,8 @@ def time_ours(wanted: dict[str, Any]) -> dict[str, Any]:
         "dqn": ("train_every", "target_every", "exploration", "epsilon", "epsilon_end"),
     }
     fields |= {name: wanted[name] for name in (*shared, *own[algo])}
+    if wanted["precision"] != "float32":
+        fields["precision"] = wanted["precision"]
     if algo == "dqn":
         fields |= {"learning_rate_end": wanted["learning_rate"], "double": False}
     marks: list[tuple[int, float, float]] = []
@@ -134,7 +136,7 @@ def compare(options: argparse.Namespace) -> None:
     rows, summary = [], {}
     tasks = {algo: TASKS[algo] for algo in options.algos}
     for algo, task in tasks.items():
-        wanted = {"algo": algo, **SHARED, **task}
+        wanted = {"algo": algo, "precision": options.precision, **SHARED, **task}
         if options.steps:
             wanted |= {"total_steps": options.steps, "warmup_steps": min(task["warmup_steps"], options.steps // 4)}
         wanted["count_from"] = wanted["warmup_steps"] + 250
@@ -175,6 +177,7 @@ def compare(options: argparse.Namespace) -> None:
     head = ["", "steps per CPU-second", "steps per second (wall)", "ours is faster by", "return at the end"]
     turns = "turns, all at the same time on one core" if options.together else "alternating runs"
     texts = [f"Median (range) of {options.repeats} {turns}."]
+    texts += [f"Ours with --precision {options.precision}."] if options.precision != "float32" else []
     texts += [
         f"{algo}: {', '.join(f'{key} {value}' for key, value in {**SHARED, **task}.items())}."
         for algo, task in tasks.items()
@@ -182,7 +185,8 @@ def compare(options: argparse.Namespace) -> None:
     parts = ["\n".join(texts), table(head, rows), *skipped, "\n".join(f"- {line}" for line in facts_lines(known))]
     print("\n\n".join(parts))
     if options.write:
-        print(f"\nwritten: {write_section(*PAGE, ', '.join(options.algos), parts)}")
+        coarse = f" with --precision {options.precision}" if options.precision != "float32" else ""
+        print(f"\nwritten: {write_section(*PAGE, ', '.join(options.algos) + coarse, parts)}")
 
 
 def main() -> None:
@@ -195,6 +199,9 @@ def main() -> None:
     )
     parser.add_argument("--repeats", type=int, default=5, help="alternating runs of each")
     parser.add_argument("--algos", nargs="+", choices=TASKS, default=list(TASKS), help="which of them")
+    parser.add_argument(
+        "--precision", choices=("float32", "bfloat16"), default="float32", help="of our products; not of the peers'"
+    )
     parser.add_argument("--steps", type=int, help="environment steps of a run (DQN 16,000, the others 2,500)")
     parser.add_argument("--core", type=int, default=default_core(), help="core to pin everything to; -1 for none")
     parser.add_argument(

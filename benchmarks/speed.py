@@ -50,6 +50,12 @@ RACES = {
         "sac, ",
         {"Stable-Baselines3": 2.0, "SBX": 1.2},
     ),
+    "coarse": Row(
+        "SAC, --precision bfloat16",
+        ("off_policy_speed.py", "--algos", "sac", "--precision", "bfloat16"),
+        "sac, ",
+        {"SBX": 1.5},
+    ),
     "td3": Row("TD3 on Pendulum, 256 x 256", ("off_policy_speed.py", "--algos", "td3"), "td3, ", {}),
     "tqc": Row("TQC on Pendulum, 256 x 256", ("off_policy_speed.py", "--algos", "tqc"), "tqc, ", {}),
     "dqn": Row(

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from cumulant.data.replay import Transitions
-from cumulant.kernels import perceptron
+from cumulant.kernels import coarse, perceptron
 from cumulant.nn.actor import Actor
 from cumulant.nn.flat import FlatAdam
 from cumulant.nn.heads import Categorical
@@ -29,6 +29,8 @@ def obstacle(actor: Actor, critics: QCritics, weight_decay: float) -> str:
         return f"code for {device}"
     if isinstance(actor.head, Categorical):
         return "discrete actions"
+    if actor.coarse and not coarse.allowed():
+        return "products in bfloat16 for this processor"
     if weight_decay > 0.0:
         return "weight decay"
     towers = [actor.layers, *critics.members]
@@ -58,7 +60,8 @@ class Towers:
         self._actor_sizes, self._critic_sizes = _sizes(actor.layers), _sizes(critics.members[0])
         counts = [sum(map(torch.numel, part.parameters())) for part in (actor, critics)]
         starts = np.arange(len(critics.members)) * (counts[1] // len(critics.members))
-        self.shapes = starts, self._actor_sizes, self._critic_sizes, _KINDS[type(actor.layers[1])]
+        kind = _KINDS[type(actor.layers[1])] + (perceptron.COARSE if actor.coarse else 0)
+        self.shapes = starts, self._actor_sizes, self._critic_sizes, kind
         self.actor_blocks = tuple(room(int(self._actor_sizes.sum())) for _ in range(2))
         self.grads = tuple(np.zeros(count, np.float32) for count in counts)
         self._all = np.zeros(0, np.float32)  # weights of transitions that count alike

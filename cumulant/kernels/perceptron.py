@@ -18,12 +18,14 @@ import math
 import numpy as np
 from numba import njit
 
+from cumulant.kernels import coarse
 from cumulant.kernels.elementary import F32, tanh
 from cumulant.kernels.products import LANES, add_outer, affine, to_inputs
 from cumulant.kernels.twins import loop, twin
 
 BLOCK = 128  # samples at once: the activations of a layer stay in the fastest cache
 RELU, TANH = 0, 1
+COARSE = 2  # more than these: large products are of numbers rounded to bfloat16 (``kernels/coarse.py``)
 # No kernel has fast-math flags. What a compiler makes of them depends on what it inlines, and code that comes from the cache is
 # not inlined: the first process and the second one would differ in the last bits, and a run would not resume exactly.
 ONE, ZERO = F32(1.0), F32(0.0)
@@ -54,7 +56,7 @@ def forward(vector, start, sizes, kind, m, block):  # type: ignore[no-untyped-de
         vector: Parameters, ``[P]`` float32.
         start: Where those of this perceptron begin.
         sizes: Of input and of each layer, ``[L + 1]`` int64.
-        kind: Activation between layers: ``RELU`` or ``TANH``.
+        kind: Activation between layers: ``RELU`` or ``TANH``, or ``COARSE`` more than that.
         m: Samples.
         block: ``[sum of sizes, columns]`` float32, of ``block_of``.
     """
@@ -64,14 +66,17 @@ def forward(vector, start, sizes, kind, m, block):  # type: ignore[no-untyped-de
         weight = vector[place : place + num_in * num_out].reshape((num_out, num_in))
         place += num_in * num_out
         out = block[row + num_in : row + num_in + num_out]
-        affine(weight, vector[place : place + num_out], block[row : row + num_in], m, out)
+        if kind >= COARSE and coarse.fits(weight, block):
+            coarse.affine(weight, vector[place : place + num_out], block[row : row + num_in], out)
+        else:
+            affine(weight, vector[place : place + num_out], block[row : row + num_in], m, out)
         place += num_out
         row += num_in
         if layer < last:  # one row after the other, or all as one, with the few columns that have no sample
             full = m > out.shape[1] - LANES
             for j in range(1 if full else num_out):
                 line = out.reshape(-1) if full else out[j, :m]
-                if kind == TANH:
+                if kind % COARSE == TANH:
                     tanh(line)
                 else:
                     for i in range(line.shape[0]):
@@ -111,16 +116,24 @@ def propagate(vector, start, sizes, kind, m, block, delta, weights, grad, inputs
         num_in, num_out = sizes[layer], sizes[layer + 1]
         of_output, above, end = delta[row : row + num_out], row - num_in, place
         place -= num_in * num_out + num_out
-        inner = block[above:row]
+        inner, weight = block[above:row], vector[place : end - num_out].reshape((num_out, num_in))
+        rounds = kind >= COARSE and coarse.fits(weight, block)
         if weights:
             add_outer(ones, of_output, m, grad[end - num_out : end].reshape((1, num_out)))
-            add_outer(of_output, inner, m, grad[place : end - num_out].reshape((num_out, num_in)))
+            to_weight = grad[place : end - num_out].reshape((num_out, num_in))
+            if rounds:
+                coarse.add_outer(of_output, inner, m, to_weight)
+            else:
+                add_outer(of_output, inner, m, to_weight)
         if layer > 0 or inputs:
             of_input = delta[above:row]
-            to_inputs(vector[place : end - num_out].reshape((num_out, num_in)), of_output, m, of_input)
+            if rounds:
+                coarse.to_inputs(weight, of_output, of_input)
+            else:
+                to_inputs(weight, of_output, m, of_input)
             if layer > 0:
                 for k in range(num_in):
-                    if kind == TANH:
+                    if kind % COARSE == TANH:
                         for i in range(m):
                             of_input[k, i] *= ONE - inner[k, i] * inner[k, i]
                     else:

@@ -34,7 +34,8 @@ def _place(builder: Any, base: Any, index: Any) -> Any:
     return builder.bitcast(builder.gep(base, [index]), _VECTOR.as_pointer())
 
 
-def _data(context: Any, builder: Any, kind: Any, array: Any) -> Any:
+def data_of(context: Any, builder: Any, kind: Any, array: Any) -> Any:
+    """Return the address of an array's numbers, for code that is made of LLVM's instructions."""
     return context.make_array(kind)(context, builder, array).data
 
 
@@ -53,7 +54,7 @@ def _tile(rows: int, registers: int) -> Any:
             a, a_at, a_row, a_column, b, b_at, b_row, c, c_at, c_row, inner, add = values
             kinds = signature.args
             left, right, result = (
-                builder.gep(_data(context, builder, kinds[place], array), [at])
+                builder.gep(data_of(context, builder, kinds[place], array), [at])
                 for place, array, at in ((0, a, a_at), (4, b, b_at), (7, c, c_at))
             )
             cells = [(j, v) for j in range(rows) for v in range(registers)]
@@ -115,8 +116,8 @@ def _turn(typing, x, x_at, x_row, out, out_at, out_row):  # type: ignore[no-unty
 
     def code(context, builder, signature, values):  # type: ignore[no-untyped-def]
         x, x_at, x_row, out, out_at, out_row = values
-        source = builder.gep(_data(context, builder, signature.args[0], x), [x_at])
-        target = builder.gep(_data(context, builder, signature.args[3], out), [out_at])
+        source = builder.gep(data_of(context, builder, signature.args[0], x), [x_at])
+        target = builder.gep(data_of(context, builder, signature.args[3], out), [out_at])
         rows = [builder.load(_place(builder, source, builder.mul(x_row, _INT(k))), align=4) for k in range(LANES)]
         half = LANES // 2
         low, high = (
@@ -162,7 +163,7 @@ def _folded(rows: int) -> Any:
         def code(context, builder, signature, values):  # type: ignore[no-untyped-def]
             a, a_at, a_row, b, b_at, b_row, c, c_at, c_row, vectors = values
             left, right, result = (
-                builder.gep(_data(context, builder, signature.args[place], array), [at])
+                builder.gep(data_of(context, builder, signature.args[place], array), [at])
                 for place, array, at in ((0, a, a_at), (3, b, b_at), (6, c, c_at))
             )
             factors = [(left, a_row, j) for j in range(rows)] + [(right, b_row, k) for k in range(columns)]
@@ -202,7 +203,7 @@ def _folded(rows: int) -> Any:
 
 
 _whole, _half, _row, _half_row = _tile(ROWS, 2), _tile(ROWS, 1), _tile(1, 2), _tile(1, 1)
-_turn_square: Any = intrinsic(_turn)
+turn_square: Any = intrinsic(_turn)
 _four_rows, _one_row = _folded(4), _folded(1)
 
 
@@ -316,7 +317,7 @@ def add_outer(delta, x, m, total):  # type: ignore[no-untyped-def]
         columns = min(COLUMNS, num_in - first)
         for k in range(0, columns // LANES * LANES, LANES):
             for i in range(0, width, LANES):
-                _turn_square(x, (first + k) * x.shape[1] + i, x.shape[1], turned, i * COLUMNS + k, COLUMNS)
+                turn_square(x, (first + k) * x.shape[1] + i, x.shape[1], turned, i * COLUMNS + k, COLUMNS)
         for k in range(columns // LANES * LANES, columns):
             for i in range(m):
                 turned[i, k] = x[first + k, i]

@@ -74,7 +74,7 @@ class Actor(nn.Module):
         choices = self.head.size if isinstance(self.head, Categorical) else 0
         self.mask_size = checked_mask_size(observation_space, choices, action_space)
         self.norm = observation_norm(observation_space, normalize_obs)
-        self.trunk = trunk(observation_space, net, generator, precision)
+        self.trunk, self.coarse = trunk(observation_space, net, generator, precision), precision == "bfloat16"
         self.layers = tower(net, self.trunk.size, hidden, outputs, activation, 0.01, generator)
 
     def flat(self, obs: torch.Tensor) -> torch.Tensor:
@@ -97,7 +97,7 @@ class Actor(nn.Module):
     def forward(self, encoded: torch.Tensor) -> torch.Tensor:
         """Return what the head needs for each observation."""
         seen, mask = split_mask(encoded, self.mask_size)
-        outputs = run_layers(self.layers, self.trunk(seen))
+        outputs = run_layers(self.layers, self.trunk(seen), self.coarse)
         return outputs if mask is None else outputs.masked_fill(mask < 0.5, -torch.inf)
 
     def sample(self, encoded: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:

@@ -31,12 +31,13 @@ _onednn = getattr(getattr(torch.ops, "mkldnn", None), "_linear_pointwise", None)
 _available = torch.backends.mkldnn.is_available() and _onednn is not None
 
 
-def run_layers(layers: nn.Module, x: Tensor) -> Tensor:
+def run_layers(layers: nn.Module, x: Tensor, coarse: bool = False) -> Tensor:
     """Run the layers of ``nn.mlp.mlp`` on ``x``, on the CPU by whatever code is fastest for their size.
 
     Args:
         layers: Linear layers, with activations between them or whatever else.
         x: Inputs, ``[..., D]``.
+        coarse: Whether large products of a perceptron are in bfloat16; sums of products, and all else, are in float32.
 
     Returns:
         ``layers(x)``, to the rounding of float32.
@@ -44,20 +45,24 @@ def run_layers(layers: nn.Module, x: Tensor) -> Tensor:
     kind, parameters = _kind(layers, x)
     if kind is None:
         return layers(x)
+    if coarse:
+        return Perceptron.apply(x, kind, True, *parameters)
     plan = plan_of(layers, kind, [parameters])
     if plan is not None:
         return run_plan(plan, x).squeeze(0)
     if len(x) * max(map(torch.numel, parameters)) < _LARGE_LAYER:
         return layers(x)
-    return Perceptron.apply(x, kind, *parameters) if torch.is_grad_enabled() else _forward(x, kind, parameters)[0]
+    return (
+        Perceptron.apply(x, kind, False, *parameters) if torch.is_grad_enabled() else _forward(x, kind, parameters)[0]
+    )
 
 
-def run_towers(towers: nn.ModuleList, x: Tensor, count: int) -> Tensor:
+def run_towers(towers: nn.ModuleList, x: Tensor, count: int, coarse: bool = False) -> Tensor:
     """Run the first ``count`` towers, all of the same shape, on ``x [M, K]``, in one go where that is faster: ``[N, M, J]``."""
     asked = list(towers)[:count]
-    kind = _kind(asked[0], x)[0]
+    kind = None if coarse else _kind(asked[0], x)[0]
     plan = None if kind is None else plan_of(towers, kind, [_plan(tower)[1] for tower in asked])
-    return torch.stack([run_layers(tower, x) for tower in asked]) if plan is None else run_plan(plan, x)
+    return torch.stack([run_layers(tower, x, coarse) for tower in asked]) if plan is None else run_plan(plan, x)
 
 
 def _kind(layers: nn.Module, x: Tensor) -> tuple[str | None, list[nn.Parameter]]:
@@ -102,7 +107,7 @@ def frozen(module: nn.Module) -> Iterator[None]:
 
 
 class Perceptron(torch.autograd.Function):
-    """Linear layers with an activation between each two, as one operation: ``apply(x, kind, weight, bias, weight, bias, ...)``.
+    """Linear layers with an activation between each two, as one operation: ``apply(x, kind, coarse, weight, bias, ...)``.
 
     h_0 = x,   z_k = h_k W_k^T + b_k,   h_{k+1} = activation(z_k), but for the last, which is returned: y = z_K
 
@@ -112,30 +117,30 @@ class Perceptron(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, kind: str, *parameters: Tensor) -> Tensor:
-        """Return the outputs, ``[M, D]``, for inputs ``[M, D]``; ``kind`` is "relu", "tanh" or "silu"."""
-        out, inner, before = _forward(x, kind, parameters)
-        ctx.kind, ctx.num_layers = kind, len(inner)
+    def forward(ctx: Any, x: Tensor, kind: str, coarse: bool, *parameters: Tensor) -> Tensor:
+        """Return the outputs, ``[M, D]``, for inputs ``[M, D]``; ``kind`` is "relu", "tanh" or "silu"; see ``run_layers``."""
+        out, inner, before = _forward(x, kind, parameters, coarse)
+        ctx.kind, ctx.coarse, ctx.num_layers = kind, coarse, len(inner)
         ctx.save_for_backward(*inner, *parameters[::2], *before)
         return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        """Return the gradients that are needed of x, nothing for ``kind``, and of weights and biases."""
+        """Return the gradients that are needed of x, nothing for ``kind`` and ``coarse``, and of weights and biases."""
         count, saved = ctx.num_layers, ctx.saved_tensors
         inner, weights, before = saved[:count], saved[count : 2 * count], saved[2 * count :]
-        grads: list[Tensor | None] = [None] * (2 + 2 * count)
+        grads: list[Tensor | None] = [None] * (3 + 2 * count)
         for k in range(count - 1, -1, -1):
-            if ctx.needs_input_grad[2 + 2 * k]:
-                grads[2 + 2 * k] = _product(grad.t(), inner[k].t())
             if ctx.needs_input_grad[3 + 2 * k]:
-                grads[3 + 2 * k] = grad.sum(0)
+                grads[3 + 2 * k] = _product(grad.t(), inner[k].t(), ctx.coarse)
+            if ctx.needs_input_grad[4 + 2 * k]:
+                grads[4 + 2 * k] = grad.sum(0)
             if k == 0:
                 break
-            grad = _before(grad, weights[k], ctx.kind, inner[k], before[k - 1] if before else None)
+            grad = _before(grad, weights[k], ctx.kind, inner[k], before[k - 1] if before else None, ctx.coarse)
         if ctx.needs_input_grad[0]:
-            grads[0] = _input_gradient(grad, weights[0])
+            grads[0] = _input_gradient(grad, weights[0], ctx.coarse)
         return tuple(grads)
 
 
@@ -199,24 +204,28 @@ class Pass:
                 grad = _before(grad, parameters[2 * k], self._kind, inner, before)
 
 
-def _forward(x: Tensor, kind: str, parameters: Sequence[Tensor]) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+def _forward(
+    x: Tensor, kind: str, parameters: Sequence[Tensor], coarse: bool = False
+) -> tuple[Tensor, list[Tensor], list[Tensor]]:
     """Return the outputs, the inputs of each layer, and what SiLU's derivative needs."""
     inner, before = [x], []
     last = len(parameters) - 2
     for k in range(0, last, 2):
-        z = _linear(inner[-1], parameters[k], parameters[k + 1], kind == "relu")
+        z = _linear(inner[-1], parameters[k], parameters[k + 1], kind == "relu", coarse)
         if kind == "silu":
             before.append(z)
             z = nn.functional.silu(z)
         elif kind == "tanh":
             z.tanh_()
         inner.append(z)
-    return _linear(inner[-1], parameters[last], parameters[last + 1], False), inner, before
+    return _linear(inner[-1], parameters[last], parameters[last + 1], False, coarse), inner, before
 
 
-def _before(grad: Tensor, weight: Tensor, kind: str, inner: Tensor, before: Tensor | None) -> Tensor:
+def _before(
+    grad: Tensor, weight: Tensor, kind: str, inner: Tensor, before: Tensor | None, coarse: bool = False
+) -> Tensor:
     """Return the gradient before an activation and the layer that follows it, given that of the layer's output."""
-    grad = _input_gradient(grad, weight)
+    grad = _input_gradient(grad, weight, coarse)
     if kind == "relu":
         return torch.ops.aten.threshold_backward(grad, inner, 0)
     if kind == "tanh":
@@ -224,30 +233,38 @@ def _before(grad: Tensor, weight: Tensor, kind: str, inner: Tensor, before: Tens
     return torch.ops.aten.silu_backward(grad, before)
 
 
-def _linear(x: Tensor, weight: Tensor, bias: Tensor, relu: bool) -> Tensor:
+def _linear(x: Tensor, weight: Tensor, bias: Tensor, relu: bool, coarse: bool) -> Tensor:
     """Return ``x weight^T + bias``, and of it what is above zero if wanted."""
     if len(x) * weight.numel() >= _LARGE_PRODUCT:
-        return _onednn(x, weight, bias, "relu" if relu else "none", [], "")
-    out = torch.addmm(bias, x, weight.t())
+        if not coarse:
+            return _onednn(x, weight, bias, "relu" if relu else "none", [], "")
+        out = _coarse_product(x, weight).add_(bias)
+    else:
+        out = torch.addmm(bias, x, weight.t())
     return out.relu_() if relu else out
 
 
-def _input_gradient(grad: Tensor, weight: Tensor) -> Tensor:
+def _input_gradient(grad: Tensor, weight: Tensor, coarse: bool) -> Tensor:
     """Return ``grad weight``, contiguous: what follows is elementwise, and slow on rows of different strides."""
     if len(grad) * weight.numel() >= _LARGE_PRODUCT:
-        return _onednn(grad, weight.t(), None, "none", [], "")
+        return _coarse_product(grad, weight.t()) if coarse else _onednn(grad, weight.t(), None, "none", [], "")
     if len(weight) == 1:
         return grad * weight
     return grad.mm(weight)
 
 
-def _product(x: Tensor, y: Tensor) -> Tensor:
+def _product(x: Tensor, y: Tensor, coarse: bool = False) -> Tensor:
     """Return ``x y^T``; a narrow result transposed in memory, which is up to five times as fast."""
     narrow = len(y) < len(x)
     if narrow:
         x, y = y, x
     if x.numel() * len(y) >= _LARGE_PRODUCT:
-        out = _onednn(x, y, None, "none", [], "")
+        out = _coarse_product(x, y) if coarse else _onednn(x, y, None, "none", [], "")
     else:
         out = x.mm(y.t())
     return out.t() if narrow else out
+
+
+def _coarse_product(x: Tensor, y: Tensor) -> Tensor:
+    """Return ``x y^T`` of factors rounded to bfloat16; sums are in float32, and rounded once."""
+    return x.bfloat16().mm(y.bfloat16().t()).float()

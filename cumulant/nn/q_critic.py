@@ -50,7 +50,7 @@ class QCritics(nn.Module):
         super().__init__()
         self.discrete, self.num_quantiles = isinstance(action_space, spaces.Discrete), num_quantiles
         self.mask_size = mask_size(observation_space)
-        self.trunk = trunk(observation_space, net, generator, precision)
+        self.trunk, self.coarse = trunk(observation_space, net, generator, precision), precision == "bfloat16"
         size, outputs = self.trunk.size, max(1, num_quantiles)
         if isinstance(action_space, spaces.Discrete):
             outputs *= int(action_space.n)
@@ -75,7 +75,7 @@ class QCritics(nn.Module):
         """
         seen = self.trunk(split_mask(encoded, self.mask_size)[0])
         x = seen if action is None else torch.cat([seen, action], -1)
-        out = run_towers(self.members, x, members or len(self.members))
+        out = run_towers(self.members, x, members or len(self.members), self.coarse)
         if self.num_quantiles:
             return out.unflatten(-1, (-1, self.num_quantiles)) if self.discrete else out
         return out if self.discrete else out.squeeze(-1)

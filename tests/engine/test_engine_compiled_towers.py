@@ -10,6 +10,7 @@ from cumulant import api
 from cumulant.engine import compiled_soft, compiled_towers
 from cumulant.engine.choice import choose_engine
 from cumulant.engine.compiled_td3 import CompiledTD3
+from cumulant.kernels import coarse
 from cumulant.nn.actor import Actor
 from cumulant.nn.q_critic import QCritics
 
@@ -41,6 +42,15 @@ def test_what_it_cannot_do_is_named(found, network, critics, weight_decay, missi
     possible, line = choose_engine("auto", why_not, "cumulant.algos.sac")
     assert possible == (not missing)
     assert line.startswith("engine: compiled" if possible else "engine: torch, because the compiled one has no ")
+
+
+def test_products_in_bfloat16_need_a_processor_that_has_tiles(monkeypatch):
+    networks = [
+        kind(*BOX, hidden=(8, 8), precision="bfloat16", generator=torch.Generator()) for kind in (Actor, QCritics)
+    ]
+    assert compiled_soft.obstacle(*networks, 0.0) in ("", "products in bfloat16 for this processor")
+    monkeypatch.setattr(coarse, "HERE", False)
+    assert compiled_soft.obstacle(*networks, 0.0) == "products in bfloat16 for this processor"
 
 
 SMALL = {"num_envs": 3, "horizon": 40, "hidden": (16, 16), "warmup_steps": 60, "batch_size": 16, "eval_episodes": 2}
@@ -103,3 +113,18 @@ def test_the_policy_of_td3_moves_every_so_many_updates(tmp_path, monkeypatch, ev
     monkeypatch.setattr(CompiledTD3, "learn", watch)
     trained("td3", tmp_path / "run", policy_every=every)
     assert taken == [(k % every == 0, k // every, k) for k in range(1, 181)]
+
+
+@pytest.mark.skipif(not coarse.allowed(), reason="this processor has no tiles")
+@pytest.mark.parametrize("algo", ["sac", "td3", "tqc"])
+def test_in_bfloat16_it_learns_nearly_the_same_and_exactly_the_same_again(algo, tmp_path):
+    fields = {"hidden": (64, 64), "batch_size": 100, "engine": "compiled"}
+    exact, rounded, again = (
+        trained(algo, tmp_path / name, precision=precision, **fields)
+        for name, precision in (("exact", "float32"), ("rounded", "bfloat16"), ("again", "bfloat16"))
+    )
+    assert rounded == again
+    for one, other in zip(exact, rounded):
+        for name in {"loss/value", "loss/policy", "value/mean"} & one.keys():
+            assert other[name] == pytest.approx(one[name], rel=5e-2, abs=2e-2), name
+    assert exact[-1]["loss/value"] != rounded[-1]["loss/value"]

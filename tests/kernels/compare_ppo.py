@@ -118,7 +118,7 @@ def compare_propagate(kernel, original):
             grad = np.full_like(vector, np.nan)
             kernel(vector, 3, sizes, kind, m, block, delta, False, grad, True)
             seen = torch.from_numpy(x).requires_grad_()
-            original.apply(seen, "tanh" if kind == TANH else "relu", *layers.parameters()).backward(
+            original.apply(seen, "tanh" if kind == TANH else "relu", False, *layers.parameters()).backward(
                 torch.from_numpy(slope)
             )
             np.testing.assert_allclose(delta[: shape[0], :m].T, seen.grad, rtol=1e-5, atol=1e-5)

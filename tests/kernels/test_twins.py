@@ -10,6 +10,7 @@ import subprocess
 import sys
 import types
 
+import compare_coarse
 import compare_critics
 import compare_dqn
 import compare_passes
@@ -93,6 +94,7 @@ TWINS = {
     **compare_ppo.TWINS,
     **compare_rollout.TWINS,
     **compare_products.TWINS,
+    **compare_coarse.TWINS,
     **compare_critics.TWINS,
     **compare_soft.TWINS,
     **compare_td3.TWINS,
@@ -205,6 +207,7 @@ def assert_same_batch(one: Batch, other: Batch):
 
 
 LOOPS = {
+    **compare_coarse.LOOPS,
     "cumulant.kernels.tabular.choose": compare_choose,
     "cumulant.kernels.tabular.choose_by": compare_choose_by,
     "cumulant.kernels.tabular.td_update": compare_td_update,

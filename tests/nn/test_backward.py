@@ -57,9 +57,27 @@ def test_values_and_gradients_are_those_of_autograd(used, activation, inputs, hi
         torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-5 * float(other.abs().max()))
 
 
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_in_bfloat16_only_large_products_are_rounded(used, activation):
+    layers = mlp(4, (128, 128), 1, activation, 1.0, generator())
+    x, weight = torch.randn(ROWS, 4, generator=generator(2)), torch.randn(ROWS, 1, generator=generator(3))
+    ours = gradients(lambda layers, x: run_layers(layers, x, coarse=True), layers, x, weight)
+    assert used
+    theirs = gradients(lambda layers, x: layers(x), layers, x, weight)
+    for mine, other in zip(ours, theirs):  # as a whole: single numbers may be of a ReLU that is off, not on
+        assert float((mine - other).norm() / other.norm()) < (0.3 if activation == "relu" else 0.01)
+    assert not torch.equal(ours[4], theirs[4])  # of the weights between the hidden layers
+    assert ours[0].dtype == torch.float32
+    with torch.no_grad():
+        once = run_layers(mlp(4, (128,), 1, activation, 1.0, generator()), x, coarse=True)
+        torch.testing.assert_close(
+            once, mlp(4, (128,), 1, activation, 1.0, generator())(x)
+        )  # there is no large one in it
+
+
 def test_only_gradients_that_are_wanted_are_computed(used, monkeypatch):
     products, product = [], backward._product
-    monkeypatch.setattr(backward, "_product", lambda x, y: products.append(0) or product(x, y))
+    monkeypatch.setattr(backward, "_product", lambda *given: products.append(0) or product(*given))
     layers = mlp(4, (128, 128), 1, "relu", 1.0, generator())
     x = torch.randn(ROWS, 4, generator=generator(1), requires_grad=True)
     with frozen(layers):
