@@ -215,6 +215,8 @@ def main() -> None:
     )
     parser.add_argument("--time-ours", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.precision != "float32" and "dqn" in options.algos:
+        parser.error("--precision bfloat16 changes nothing for dqn: name others, --algos sac td3 tqc")
     one_thread()
     pin(options.core)
     if options.time_ours:

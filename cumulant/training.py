@@ -150,7 +150,7 @@ def hand_back_memory() -> None:
     """Give what this process has freed back to the system, of which it keeps much in pieces; with glibc only."""
     import ctypes
 
-    with suppress(AttributeError, OSError):
+    with suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
 
 

@@ -36,8 +36,8 @@ def choose_engine(engine: str, why_not: str, module: str, began: str = "") -> tu
     if engine == "auto" and began == "compiled":
         if why_not:
             raise RunError(
-                f"the compiled engine began this run, and here it has no {why_not}: resume it with the versions that its "
-                "manifest.json names, or train anew"
+                f"the compiled engine began this run, and here it has no {why_not}: resume it with the versions, and on a "
+                "processor, that its manifest.json names, or train anew"
             )
         return True, "engine: compiled, which began this run"
     if engine == "auto" and not module.startswith("cumulant.algos."):

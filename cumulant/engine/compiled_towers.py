@@ -8,6 +8,8 @@ Axes: M remembered transitions.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import nn
@@ -29,14 +31,17 @@ def obstacle(actor: Actor, critics: QCritics, weight_decay: float) -> str:
         return f"code for {device}"
     if isinstance(actor.head, Categorical):
         return "discrete actions"
-    if actor.coarse and not coarse.allowed():
-        return "products in bfloat16 for this processor"
     if weight_decay > 0.0:
         return "weight decay"
     towers = [actor.layers, *critics.members]
     kinds = {type(layer) for tower in towers for layer in tower} - {nn.Linear}
     if actor.trunk.reads or not (len(kinds) == 1 and kinds <= _KINDS.keys()):
         return "layers but a perceptron's with tanh or ReLU"
+    if actor.coarse and not coarse.HERE:
+        return "products in bfloat16 for this processor"
+    weights = [layer.weight for tower in towers for layer in tower if isinstance(layer, nn.Linear)]
+    if actor.coarse and not any(size % coarse.SIDE == 0 for weight in weights for size in [math.gcd(*weight.shape)]):
+        return f"products in bfloat16 but between layers of multiples of {coarse.SIDE} units"
     return ""
 
 

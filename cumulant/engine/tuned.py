@@ -128,8 +128,9 @@ class Tuned:
         """Load what a run has saved, and the reference that it started from."""
         model, tokenizer = load_model(directory, config.precision)
         reference, _ = load_model(config.model, config.precision)
+        model, reference = model.to(device).requires_grad_(False), reference.to(device).requires_grad_(False)
         share_equal(reference, model)
-        return cls(model.to(device).requires_grad_(False), tokenizer, reference.to(device).requires_grad_(False))
+        return cls(model, tokenizer, reference)
 
     @property
     def width(self) -> int:

@@ -12,7 +12,6 @@ Axes: J outputs and K inputs of a layer, m samples of a block.
 from __future__ import annotations
 
 import ctypes
-import platform
 import sys
 from typing import Any
 
@@ -26,23 +25,26 @@ from numba.extending import intrinsic
 from cumulant.kernels.products import LANES, data_of, turn_square
 from cumulant.kernels.twins import loop, twin
 
-_FEATURES = (config.CPU_FEATURES or get_host_cpu_features()).split(",")  # type: ignore[attr-defined]  # of the code that is made
-HERE = {"+amx-tile", "+amx-bf16", "+avx512f"} <= set(_FEATURES)
 SIDE = 32  # what sizes must be multiples of: two tiles of float32, one of rounded numbers
 _BYTE, _WHOLE = ir.IntType(8), ir.IntType(64)
 _SHAPES = np.zeros(64, np.uint8)  # of the eight tiles: 16 rows of 64 bytes each
 _SHAPES[0], _SHAPES[16:32:2], _SHAPES[48:56] = 1, 64, 16
 
 
-def allowed() -> bool:
-    """Ask the system for the use of tiles in this process; return whether it has them, and they may be used."""
-    if not HERE or sys.platform != "linux" or platform.machine() != "x86_64":
+def _usable() -> bool:
+    """Return whether code may use tiles: the processor has them, numba compiles for it, and the system lets this process."""
+    told = config.CPU_FEATURES  # type: ignore[attr-defined]
+    features = set((get_host_cpu_features() if told is None else told).split(","))
+    if not {"+amx-tile", "+amx-bf16", "+avx512f"} <= features or sys.platform != "linux":
         return False
     arch_prctl, request, tiles = 158, 0x1023, 18
     try:
         return ctypes.CDLL(None).syscall(arch_prctl, request, tiles) == 0
     except (AttributeError, OSError):
         return False
+
+
+HERE = _usable()
 
 
 def _call(builder: Any, name: str, kinds: tuple[Any, ...], values: tuple[Any, ...]) -> None:
@@ -138,7 +140,10 @@ _square_of_tiles: Any = intrinsic(_square)
 @njit(inline="always")
 def _rounded(bits):  # type: ignore[no-untyped-def]
     """Return the bits of the nearest bfloat16, the even one of two, for those of a float32."""
-    return (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
+    high = bits >> np.uint32(16)
+    if (bits & np.uint32(0x7FFFFFFF)) > np.uint32(0x7F800000):  # NaN, which must not become a number
+        return high | np.uint32(0x40)
+    return (bits + np.uint32(0x7FFF) + (high & np.uint32(1))) >> np.uint32(16)
 
 
 @loop()
@@ -185,7 +190,7 @@ if HERE:
                 _square_of_tiles(a, left, a.shape[1], b, i, b.shape[1], c, target, c.shape[1], inner // SIDE, add)
         _end_tiles()
 
-else:  # slowly, so that the rest can be compiled and tested anywhere; ``allowed`` is what keeps it from being used
+else:  # slowly, so that the rest can be compiled and tested anywhere; engines look at ``HERE`` first
 
     @loop()
     @njit(cache=True, error_model="numpy")
@@ -211,10 +216,14 @@ def fits(weight, block):  # type: ignore[no-untyped-def]
 
 @twin("torch.nn.functional.linear")
 @njit(cache=True, error_model="numpy")
-def affine(weight, bias, x, out):  # type: ignore[no-untyped-def]
-    """Write ``weight x + bias``: ``[J, K], [J], [K, m] -> [J, m]``."""
+def affine(weight, bias, x, m, out):  # type: ignore[no-untyped-def]
+    """Write ``weight x + bias`` for the first m columns: ``[J, K], [J], [K, m] -> [J, m]``.
+
+    Here and below, J, K and the columns that there are must be multiples of ``SIDE`` (``fits``). Columns behind the first m are
+    written up to the next such multiple, and mean nothing.
+    """
     num_out, num_in = weight.shape
-    width = x.shape[1]
+    width = (m + SIDE - 1) // SIDE * SIDE
     left, right = np.empty((num_out, num_in), np.uint16), np.empty((num_in // 2, width), np.uint32)
     _round_rows(weight, num_in, left)
     _pair_rows(x, width, right)
@@ -226,13 +235,13 @@ def affine(weight, bias, x, out):  # type: ignore[no-untyped-def]
 
 @twin("torch.mm")
 @njit(cache=True, error_model="numpy")
-def to_inputs(weight, delta, out):  # type: ignore[no-untyped-def]
-    """Write ``weight^T delta``, the gradient of a layer's inputs: ``[J, K], [J, m] -> [K, m]``."""
+def to_inputs(weight, delta, m, out):  # type: ignore[no-untyped-def]
+    """Write ``weight^T delta`` for the first m columns, the gradient of a layer's inputs: ``[J, K], [J, m] -> [K, m]``."""
     num_out, num_in = weight.shape
-    width = delta.shape[1]
+    width = (m + SIDE - 1) // SIDE * SIDE
     turned, left = np.empty((width, num_out), np.float32), np.empty((width, num_out), np.uint16)
     right, result = np.empty((num_out // 2, num_in), np.uint32), np.empty((width, num_in), np.float32)
-    _turned(delta, num_out, width, turned)  # of the products the transpose, because the weights are the larger factor
+    _turned(delta, num_out, width, turned)  # delta^T weight, turned around: to turn the weights would take longer
     _round_rows(turned, num_out, left)
     _pair_rows(weight, num_in, right)
     _multiply(left, right, result, width, num_in, num_out, False)
@@ -244,7 +253,7 @@ def to_inputs(weight, delta, out):  # type: ignore[no-untyped-def]
 def add_outer(delta, x, m, total):  # type: ignore[no-untyped-def]
     """Add ``delta x^T`` of the first m columns to ``total``: ``[J, m], [K, m] -> [J, K]``."""
     num_out, num_in = total.shape
-    width = x.shape[1]
+    width = (m + SIDE - 1) // SIDE * SIDE
     left, rounded = np.empty((num_out, width), np.uint16), np.empty((num_in, width), np.uint16)
     right = np.empty((width // 2, num_in), np.float32)
     _round_rows(delta, m, left)

@@ -25,7 +25,7 @@ from cumulant.kernels.twins import loop, twin
 
 BLOCK = 128  # samples at once: the activations of a layer stay in the fastest cache
 RELU, TANH = 0, 1
-COARSE = 2  # more than these: large products are of numbers rounded to bfloat16 (``kernels/coarse.py``)
+COARSE = 2  # more than these: of layers that ``coarse.fits``, factors are rounded to bfloat16 (``kernels/coarse.py``)
 # No kernel has fast-math flags. What a compiler makes of them depends on what it inlines, and code that comes from the cache is
 # not inlined: the first process and the second one would differ in the last bits, and a run would not resume exactly.
 ONE, ZERO = F32(1.0), F32(0.0)
@@ -67,7 +67,7 @@ def forward(vector, start, sizes, kind, m, block):  # type: ignore[no-untyped-de
         place += num_in * num_out
         out = block[row + num_in : row + num_in + num_out]
         if kind >= COARSE and coarse.fits(weight, block):
-            coarse.affine(weight, vector[place : place + num_out], block[row : row + num_in], out)
+            coarse.affine(weight, vector[place : place + num_out], block[row : row + num_in], m, out)
         else:
             affine(weight, vector[place : place + num_out], block[row : row + num_in], m, out)
         place += num_out
@@ -128,7 +128,7 @@ def propagate(vector, start, sizes, kind, m, block, delta, weights, grad, inputs
         if layer > 0 or inputs:
             of_input = delta[above:row]
             if rounds:
-                coarse.to_inputs(weight, of_output, of_input)
+                coarse.to_inputs(weight, of_output, m, of_input)
             else:
                 to_inputs(weight, of_output, m, of_input)
             if layer > 0:

@@ -37,15 +37,15 @@ def run_layers(layers: nn.Module, x: Tensor, coarse: bool = False) -> Tensor:
     Args:
         layers: Linear layers, with activations between them or whatever else.
         x: Inputs, ``[..., D]``.
-        coarse: Whether large products of a perceptron are in bfloat16; sums of products, and all else, are in float32.
+        coarse: Whether factors and results of a perceptron's large products, of 64 rows and more, are rounded to bfloat16.
 
     Returns:
-        ``layers(x)``, to the rounding of float32.
+        ``layers(x)``, to the rounding of float32, or of bfloat16.
     """
     kind, parameters = _kind(layers, x)
     if kind is None:
         return layers(x)
-    if coarse:
+    if coarse and _rounds(x, parameters):
         return Perceptron.apply(x, kind, True, *parameters)
     plan = plan_of(layers, kind, [parameters])
     if plan is not None:
@@ -60,9 +60,15 @@ def run_layers(layers: nn.Module, x: Tensor, coarse: bool = False) -> Tensor:
 def run_towers(towers: nn.ModuleList, x: Tensor, count: int, coarse: bool = False) -> Tensor:
     """Run the first ``count`` towers, all of the same shape, on ``x [M, K]``, in one go where that is faster: ``[N, M, J]``."""
     asked = list(towers)[:count]
-    kind = None if coarse else _kind(asked[0], x)[0]
+    kind, parameters = _kind(asked[0], x)
+    kind = None if coarse and _rounds(x, parameters) else kind
     plan = None if kind is None else plan_of(towers, kind, [_plan(tower)[1] for tower in asked])
     return torch.stack([run_layers(tower, x, coarse) for tower in asked]) if plan is None else run_plan(plan, x)
+
+
+def _rounds(x: Tensor, parameters: Sequence[Tensor]) -> bool:
+    """Return whether any product of a perceptron is large enough to be rounded."""
+    return len(x) * max(map(torch.numel, parameters)) >= _LARGE_PRODUCT
 
 
 def _kind(layers: nn.Module, x: Tensor) -> tuple[str | None, list[nn.Parameter]]:
@@ -266,5 +272,5 @@ def _product(x: Tensor, y: Tensor, coarse: bool = False) -> Tensor:
 
 
 def _coarse_product(x: Tensor, y: Tensor) -> Tensor:
-    """Return ``x y^T`` of factors rounded to bfloat16; sums are in float32, and rounded once."""
+    """Return ``x y^T`` of factors rounded to bfloat16, rounded itself; sums are in float32."""
     return x.bfloat16().mm(y.bfloat16().t()).float()

@@ -38,8 +38,8 @@ class NetworkConfig:
     normalize_obs: bool = False
     """Normalise observations by running statistics, saved with the policy."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Products of convolutions, and of perceptrons in SAC, TD3 and TQC: bfloat16 is faster where the processor has it, and
-    coarser; weights stay float32."""
+    """Products of convolutions, and on the CPU of perceptrons in SAC, TD3 and TQC: bfloat16 is coarser, and faster where the
+    processor has it; weights stay float32."""
 
     def __post_init__(self) -> None:
         check_net(self)

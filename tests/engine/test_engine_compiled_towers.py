@@ -44,13 +44,18 @@ def test_what_it_cannot_do_is_named(found, network, critics, weight_decay, missi
     assert line.startswith("engine: compiled" if possible else "engine: torch, because the compiled one has no ")
 
 
-def test_products_in_bfloat16_need_a_processor_that_has_tiles(monkeypatch):
-    networks = [
-        kind(*BOX, hidden=(8, 8), precision="bfloat16", generator=torch.Generator()) for kind in (Actor, QCritics)
-    ]
-    assert compiled_soft.obstacle(*networks, 0.0) in ("", "products in bfloat16 for this processor")
-    monkeypatch.setattr(coarse, "HERE", False)
-    assert compiled_soft.obstacle(*networks, 0.0) == "products in bfloat16 for this processor"
+@pytest.mark.parametrize(
+    ("hidden", "tiles", "missing"),
+    [
+        ((64, 64), True, ""),
+        ((64, 64), False, "products in bfloat16 for this processor"),
+        ((400, 300), True, "products in bfloat16 but between layers of multiples of 32 units"),
+    ],
+)
+def test_what_products_in_bfloat16_need(monkeypatch, hidden, tiles, missing):
+    monkeypatch.setattr(coarse, "HERE", tiles)
+    shape = {"hidden": hidden, "precision": "bfloat16", "generator": torch.Generator()}
+    assert compiled_soft.obstacle(Actor(*BOX, **shape), QCritics(*BOX, **shape), 0.0) == missing
 
 
 SMALL = {"num_envs": 3, "horizon": 40, "hidden": (16, 16), "warmup_steps": 60, "batch_size": 16, "eval_episodes": 2}
@@ -115,7 +120,7 @@ def test_the_policy_of_td3_moves_every_so_many_updates(tmp_path, monkeypatch, ev
     assert taken == [(k % every == 0, k // every, k) for k in range(1, 181)]
 
 
-@pytest.mark.skipif(not coarse.allowed(), reason="this processor has no tiles")
+@pytest.mark.skipif(not coarse.HERE, reason="this processor has no tiles")
 @pytest.mark.parametrize("algo", ["sac", "td3", "tqc"])
 def test_in_bfloat16_it_learns_nearly_the_same_and_exactly_the_same_again(algo, tmp_path):
     fields = {"hidden": (64, 64), "batch_size": 100, "engine": "compiled"}
@@ -124,6 +129,8 @@ def test_in_bfloat16_it_learns_nearly_the_same_and_exactly_the_same_again(algo, 
         for name, precision in (("exact", "float32"), ("rounded", "bfloat16"), ("again", "bfloat16"))
     )
     assert rounded == again
+    assert len(exact) == len(rounded) == 2
+    assert "loss/value" in exact[-1]
     for one, other in zip(exact, rounded):
         for name in {"loss/value", "loss/policy", "value/mean"} & one.keys():
             assert other[name] == pytest.approx(one[name], rel=5e-2, abs=2e-2), name
