@@ -1,4 +1,4 @@
-"""PPO on an Atari game with convolutions, end to end (rollout and update): ours and Stable-Baselines3.
+"""PPO on an Atari game with convolutions, end to end (rollout and update): ours, Stable-Baselines3, and a plain script.
 
 The same network (three convolutions, 512 units, linear outputs), the same hyper-parameters and the same preprocessing: four
 frames a step, the larger pixel of the last two, 84 x 84 grey, four of them, rewards clipped to their sign, up to 30 idle steps at
@@ -61,7 +61,8 @@ def main() -> None:
         return
     game = {"env": options.env, "repeat_action_probability": REPEATED}
     wanted = SETTINGS | game | {"total_steps": options.steps or 4 * 1024}
-    commands = contenders(options, __file__, {"Stable-Baselines3": "sb3_pong.py"})
+    peers = {"Stable-Baselines3": "sb3_pong.py", "single-file script, gymnasium": "single_file_ppo.py"}
+    commands = contenders(options, __file__, peers)
     ours = commands["Cumulant"]
     commands["Cumulant, --precision bfloat16,"] = [*ours[:-1], "--precision", "bfloat16", ours[-1]]
     race = Race.run(f"PPO on {options.env}", commands, wanted, options.repeats)

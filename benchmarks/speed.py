@@ -64,7 +64,12 @@ RACES = {
         "dqn, ",
         {"Stable-Baselines3": 4.0, "SBX": 1.5},
     ),
-    "pong": Row("PPO on Pong, convolutions", ("ppo_pong.py",), "", {"Stable-Baselines3": 1.2}),
+    "pong": Row(
+        "PPO on Pong, convolutions",
+        ("ppo_pong.py",),
+        "",
+        {"Stable-Baselines3": 1.2, "single-file script, gymnasium": 1.05},
+    ),
 }
 
 

@@ -1,9 +1,10 @@
 """Time PPO as one plain script: the style of CleanRL, written anew. Prints one JSON line.
 
 Everything a reader expects of such a script: gymnasium's SyncVectorEnv, torch.distributions, per-step storage, nn.Module
-parameters, Adam, no tricks. Runs in the peers' environment and knows nothing of ours.
+parameters, Adam, no tricks. Runs in the peers' environment and knows nothing of ours. With a game of Atari it has gymnasium's
+preprocessing and convolutions.
 
-Usage: single_file_ppo.py '{"num_envs": 8, ...}', as ``ppo_cartpole.py`` calls it.
+Usage: single_file_ppo.py '{"num_envs": 8, ...}', as ``ppo_cartpole.py`` and ``ppo_pong.py`` call it.
 """
 
 import json
@@ -52,8 +53,41 @@ class Agent(nn.Module):
         return action, policy.log_prob(action), policy.entropy(), self.critic(obs)
 
 
-def make_env():
-    return gymnasium.wrappers.RecordEpisodeStatistics(gymnasium.make("CartPole-v1"))
+class PixelAgent(nn.Module):
+    """Convolutions that policy and value share."""
+
+    def __init__(self, num_actions):
+        super().__init__()
+        convolutions = [nn.Conv2d(4, 32, 8, 4), nn.Conv2d(32, 64, 4, 2), nn.Conv2d(64, 64, 3, 1)]
+        for each in convolutions:
+            nn.init.orthogonal_(each.weight, 2**0.5)
+            nn.init.zeros_(each.bias)
+        parts = [part for each in convolutions for part in (each, nn.ReLU())]
+        self.network = nn.Sequential(*parts, nn.Flatten(), layer(64 * 7 * 7, 512, 2**0.5), nn.ReLU())
+        self.actor, self.critic = layer(512, num_actions, 0.01), layer(512, 1, 1.0)
+
+    def value(self, obs):
+        return self.critic(self.network(obs / 255.0))
+
+    def action_and_value(self, obs, action=None):
+        hidden = self.network(obs / 255.0)
+        policy = Categorical(logits=self.actor(hidden))
+        if action is None:
+            action = policy.sample()
+        return action, policy.log_prob(action), policy.entropy(), self.critic(hidden)
+
+
+def make_env(game, repeated):
+    if game is None:
+        return gymnasium.wrappers.RecordEpisodeStatistics(gymnasium.make("CartPole-v1"))
+    import ale_py
+
+    gymnasium.register_envs(ale_py)
+    env = gymnasium.make(game, frameskip=1, repeat_action_probability=repeated)
+    env = gymnasium.wrappers.AtariPreprocessing(
+        gymnasium.wrappers.RecordEpisodeStatistics(env), noop_max=30, frame_skip=4
+    )
+    return gymnasium.wrappers.FrameStackObservation(gymnasium.wrappers.TransformReward(env, np.sign), 4)
 
 
 def main():
@@ -65,9 +99,10 @@ def main():
     batch_size = num_envs * horizon
     minibatch_size = batch_size // wanted["minibatches"]
 
-    envs = SyncVectorEnv([make_env for _ in range(num_envs)], autoreset_mode=AutoresetMode.SAME_STEP)
-    obs_shape = envs.single_observation_space.shape
-    agent = Agent(obs_shape[0], int(envs.single_action_space.n), wanted["hidden"])
+    game, repeated = wanted.get("env"), wanted.get("repeat_action_probability")
+    envs = SyncVectorEnv([lambda: make_env(game, repeated)] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP)
+    obs_shape, num_actions = envs.single_observation_space.shape, int(envs.single_action_space.n)
+    agent = PixelAgent(num_actions) if game else Agent(obs_shape[0], num_actions, wanted["hidden"])
     optimizer = torch.optim.Adam(agent.parameters(), lr=wanted["learning_rate"], eps=1e-5)
 
     obs = torch.zeros((horizon, num_envs, *obs_shape))
@@ -120,7 +155,7 @@ def main():
                 advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
                 policy_loss = torch.max(-advantage * ratio, -advantage * ratio.clamp(1 - clip, 1 + clip)).mean()
                 critic_loss = 0.5 * ((value.view(-1) - b_targets[index]) ** 2).mean()
-                loss = policy_loss - 0.0 * entropy.mean() + 1.0 * critic_loss
+                loss = policy_loss - wanted.get("entropy_coef", 0.0) * entropy.mean() + 1.0 * critic_loss
                 optimizer.zero_grad()
                 loss.backward()
                 nn.utils.clip_grad_norm_(agent.parameters(), wanted["max_grad_norm"])
