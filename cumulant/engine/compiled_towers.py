@@ -40,7 +40,7 @@ def obstacle(actor: Actor, critics: QCritics, weight_decay: float) -> str:
     if actor.coarse and not coarse.HERE:
         return "products in bfloat16 for this processor"
     weights = [layer.weight for tower in towers for layer in tower if isinstance(layer, nn.Linear)]
-    if actor.coarse and not any(size % coarse.SIDE == 0 for weight in weights for size in [math.gcd(*weight.shape)]):
+    if actor.coarse and not any(math.gcd(*weight.shape) % coarse.SIDE == 0 for weight in weights):
         return f"products in bfloat16 but between layers of multiples of {coarse.SIDE} units"
     return ""
 
