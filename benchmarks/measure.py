@@ -54,12 +54,12 @@ def pin(core: int) -> None:
         os.sched_setaffinity(0, {core})
 
 
-def one_thread() -> None:
-    """Tell numerical libraries, here before they are imported and in children, to use one thread; and Python to keep bytecode.
+def one_thread(threads: int = 1) -> None:
+    """Let numerical libraries, here before they are imported and in children, use so many threads, and Python keep bytecode.
 
     Modules that are compiled anew in every process would count against whoever runs from a working copy.
     """
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
@@ -98,8 +98,10 @@ def facts_lines(known: dict[str, Any]) -> list[str]:
     """Return the facts as lines of text."""
     pinned = "not pinned" if known["pinned_to"] is None else f"pinned to core {known['pinned_to']}"
     versions = ", ".join(f"{name} {number}" for name, number in known["versions"].items())
+    count = os.environ.get(THREAD_VARIABLES[0], "1")
+    threads = "one thread" if count == "1" else f"{count} threads"
     return [
-        f"{known['processor']}, {known['cores']} cores; {pinned}, one thread; load average {known['load_average']} at the end",
+        f"{known['processor']}, {known['cores']} cores; {pinned}, {threads}; load average {known['load_average']} at the end",
         f"{known['system']}; {versions}",
         f"`{known['command']}`, {known['date']}",
     ]

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import time
@@ -78,6 +79,8 @@ def compare(options: argparse.Namespace) -> None:
     name, page = "PPO on CartPole-v1", "ppo_cartpole"
     if options.num_envs != SETTINGS["num_envs"]:
         name, page = f"{name}, {options.num_envs} environments", f"{page}_{options.num_envs}"
+    if options.threads > 1:
+        name, page = f"{name}, {options.threads} threads", f"{page}_{options.threads}_threads"
     Race.run(name, everyone, wanted, options.repeats).report(options, wanted, page, ("numba",))
 
 
@@ -160,13 +163,16 @@ def main() -> None:
     parser.add_argument(
         "--solve", action="store_true", help="train to the end on several seeds instead of comparing speed"
     )
+    parser.add_argument("--threads", type=int, default=1, help="of everybody; with --core -1 on as many cores")
     parser.add_argument("--engine", default="auto", help=argparse.SUPPRESS)
     parser.add_argument("--seeds", type=int, default=5, help="how many seeds --solve trains")
     options = parser.parse_args()
-    one_thread()
+    if not options.time_ours:  # a child has been told
+        one_thread(options.threads)
     pin(options.core)
     if options.time_ours:
-        print(json.dumps(time_ours(json.loads(options.time_ours), engine=options.engine)))
+        threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
+        print(json.dumps(time_ours(json.loads(options.time_ours), engine=options.engine, threads=threads)))
     elif options.solve:
         solve(options)
     else:

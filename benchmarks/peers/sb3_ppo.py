@@ -6,6 +6,7 @@ Usage: sb3_ppo.py '{"num_envs": 8, ...}', as ``ppo_cartpole.py``, ``time_to_475.
 
 import importlib
 import json
+import os
 import sys
 import time
 
@@ -42,7 +43,7 @@ def environment(env):
 
 def main():
     wanted = json.loads(sys.argv[1])
-    torch.set_num_threads(1)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     hidden = list(wanted["hidden"])
     model = PPO(
         "MlpPolicy",

@@ -8,6 +8,7 @@ Usage: single_file_ppo.py '{"num_envs": 8, ...}', as ``ppo_cartpole.py`` and ``p
 """
 
 import json
+import os
 import sys
 import time
 from collections import deque
@@ -92,7 +93,7 @@ def make_env(game, repeated):
 
 def main():
     wanted = json.loads(sys.argv[1])
-    torch.set_num_threads(1)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     torch.manual_seed(wanted["seed"])
     np.random.seed(wanted["seed"])  # noqa: NPY002  (as such scripts do)
     num_envs, horizon, gamma, lam, clip = (wanted[key] for key in ("num_envs", "horizon", "gamma", "lam", "clip"))

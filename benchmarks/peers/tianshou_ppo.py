@@ -6,6 +6,7 @@ training.
 """
 
 import json
+import os
 import sys
 import time
 
@@ -24,7 +25,7 @@ from tianshou.utils.net.discrete import DiscreteActor, DiscreteCritic
 
 def main():
     wanted = json.loads(sys.argv[1])
-    torch.set_num_threads(1)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     torch.manual_seed(wanted["seed"])
     env, hidden = gymnasium.make("CartPole-v1"), tuple(wanted["hidden"])
     envs = DummyVectorEnv([lambda: gymnasium.make("CartPole-v1") for _ in range(wanted["num_envs"])])
