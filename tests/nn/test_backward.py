@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from cumulant.nn import backward
-from cumulant.nn.backward import Pass, frozen, run_layers
+from cumulant.nn.backward import Pass, frozen, run_layers, run_towers
 from cumulant.nn.flat import Flat
 from cumulant.nn.mlp import ACTIVATIONS, mlp, residual_mlp
 
@@ -75,6 +75,16 @@ def test_in_bfloat16_only_large_products_are_rounded(used, activation):
         torch.testing.assert_close(
             once, mlp(4, (128,), 1, activation, 1.0, generator())(x)
         )  # there is no large one in it
+
+
+@pytest.mark.parametrize("hidden", [64, 256])
+def test_networks_without_large_products_are_exact_and_as_fast_as_ever(used, hidden):
+    towers = nn.ModuleList(mlp(4, (hidden, hidden), 1, "relu", 1.0, generator(seed)) for seed in range(2))
+    x, large = torch.randn(128, 4, generator=generator(2)), hidden == 256
+    one, both = run_layers(towers[0], x, coarse=True), run_towers(towers, x, 2, coarse=True)
+    assert len(used) == (3 if large else 0)
+    torch.testing.assert_close(both[0], one)
+    assert torch.equal(both, run_towers(towers, x, 2)) != large
 
 
 def test_only_gradients_that_are_wanted_are_computed(used, monkeypatch):

@@ -9,7 +9,7 @@ import torch
 from cumulant.engine.generate import generate
 from cumulant.nn.causal_lm import load_model, save_model
 from cumulant.nn.llama import Llama, LlamaConfig
-from cumulant.pipelines.answers import write_answers
+from cumulant.pipelines.answers import _Models, write_answers
 
 WORDS = ("<end>", "<mark>", "red", "green", "blue", "one", "two")
 EXAMPLES = [("red green", "blue"), ("one two", "red"), ("red green", "one"), ("blue", "two two"), ("green", "green")]
@@ -90,3 +90,12 @@ def test_people_are_asked_what_the_models_are_asked(order):
     human = measured(kind="human")
     assert human["prompt"] == of_model["prompt"] == ["red green", "one two", "blue", "green"]
     assert human["completion"] == [" blue", " red", " two two", " green"]
+
+
+def test_models_that_are_alike_are_in_memory_once(tmp_path):
+    for name in ("one", "same"):
+        write_model(tmp_path / name, seed=0)
+    models = _Models()
+    one, same = (models.open(str(tmp_path / name))[0] for name in ("one", "same"))
+    assert one is not same
+    assert all(a.data_ptr() == b.data_ptr() for a, b in zip(one.parameters(), same.parameters()))

@@ -161,7 +161,9 @@ def test_an_algorithm_without_a_judge_is_refused_before_it_trains(cli, text):
     assert not Path("runs").exists()
 
 
-def test_the_training_s_memory_is_free_when_its_model_is_judged(text, train_one):
+def test_the_training_s_memory_is_free_when_its_model_is_judged(text, train_one, monkeypatch):
+    handed = []
+    monkeypatch.setattr("cumulant.training.hand_back_memory", lambda: handed.append(1))
     code = Path(BIGRAMS).read_text()
     code = code.replace(
         "    run.track(",
@@ -173,6 +175,7 @@ def test_the_training_s_memory_is_free_when_its_model_is_judged(text, train_one)
     )
     Path("weak.py").write_text(code.replace("import torch\n", "import weakref\n\nimport torch\n", 1))
     train_one("weak.py", text, total_steps=1)
+    assert handed == [1]
 
 
 @pytest.mark.parametrize("wanted", ["", "7"])
